@@ -1,0 +1,1 @@
+"""The verbs of the `visage` command and the Ray drivers behind them."""

@@ -1,0 +1,52 @@
+"""The `visage` command. Each verb lives in a module of its own and imports what it needs when it runs.
+
+Invariant: importing this package loads typer and nothing heavier, so that `visage --help` is instant.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from visage_jobs.cli import (
+    audit,
+    demo,
+    doctor,
+    evaluate,
+    prepare,
+    promote,
+    serve,
+    synth,
+    train,
+    verify_resume,
+)
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="visage",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=(
+        "Train, evaluate and serve talking heads and context-aware emotion recognition.\n\n"
+        "Start with `visage demo`: the whole life of a model on a small corpus, in minutes."
+    ),
+)
+for module in (
+    demo,
+    doctor,
+    synth,
+    audit,
+    prepare,
+    train,
+    verify_resume,
+    evaluate,
+    promote,
+    serve,
+):
+    module.register(app)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,124 @@
+"""What every verb shows a person: errors as sentences, results as tables or JSON, bars with rate and ETA.
+
+Results go to stdout, everything else to stderr, so that `visage … --json | jq` always works.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, ParamSpec
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["JsonFlag", "SetOption", "Stages", "bar", "emit", "say", "verb"]
+
+P = ParamSpec("P")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one spec key, e.g. model.dropout=0.3."),
+]
+
+
+def verb(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn VisageError into one sentence on stderr and its exit code; no traceback for user errors."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from visage.errors import VisageError
+
+        try:
+            function(*args, **kwargs)
+        except VisageError as err:
+            typer.secho(f"error: {err}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(err.exit_code) from None
+        except KeyboardInterrupt:
+            typer.secho("interrupted; what was committed is kept", fg=typer.colors.YELLOW, err=True)
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def say(text: str) -> None:
+    """One line for a person, on stderr."""
+    typer.echo(text, err=True)
+
+
+def emit(result: Mapping[str, object], *, as_json: bool, table: Callable[[], object]) -> None:
+    """Print a result: JSON on stdout, or what `table` returns (a rich renderable or text)."""
+    if as_json:
+        typer.echo(json.dumps(result, indent=2, default=str))
+        return
+    from rich.console import Console
+
+    Console().print(table())
+
+
+class Stages:
+    """Times named stages and prints each as it ends; `seconds` says where the time went."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announce, run and time one stage; a failed stage is not recorded."""
+        say(f"▸ {name} …")
+        start = self._clock()
+        yield
+        self.seconds[name] = self._clock() - start
+        say(f"✓ {name}  {self.seconds[name]:.1f} s")
+
+    def summary(self) -> str:
+        """One line: the total and each stage, longest first."""
+        total = sum(self.seconds.values())
+        parts = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return f"{total:.1f} s: " + ", ".join(f"{name} {spent:.1f}" for name, spent in parts)
+
+
+@contextmanager
+def bar(*, quiet: bool = False) -> Iterator[Progress]:
+    """A progress bar on stderr with count, rate and time left; silent when `quiet`.
+
+    Add tasks with `progress.add_task("preparing", total=n)`, move them with `progress.advance`.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Items per second over the recent past."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.1f}/s" if speed else "–/s")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr), disable=quiet) as progress:
+        yield progress

@@ -1,0 +1,9 @@
+"""`visage evaluate`."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""

@@ -1,0 +1,9 @@
+"""`visage promote`."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""

@@ -1,0 +1,1 @@
+"""Records, manifests, shards, the sampler, the feed and the ledger."""

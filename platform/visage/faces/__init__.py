@@ -1,0 +1,1 @@
+"""Face boxes, landmarks, pose and region masks, behind one provider protocol."""

@@ -1,0 +1,59 @@
+"""The one protocol behind which every face detector and landmark model stands.
+
+Boxes are x1, y1, x2, y2 in pixels, x2 and y2 exclusive, possibly outside the picture as detectors give
+them. Landmarks are the 68 points of iBUG 300-W in pixels of the given picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Box", "Face", "FaceProvider", "Image", "Landmarks", "clip_box"]
+
+Image = NDArray[np.uint8]
+"""RGB, shape (height, width, 3)."""
+Landmarks = NDArray[np.float32]
+"""Shape (68, 2), x then y, pixels."""
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """One detected face."""
+
+    box: Box
+    score: float
+    """Higher is surer; comparable within one provider only."""
+
+
+class FaceProvider(Protocol):
+    """Finds faces and their landmarks; not thread-safe unless it says so."""
+
+    @property
+    def name(self) -> str:
+        """Short identity, for example `dlib68`; part of the prepare settings' digest."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """Licence of code and weights, in a line."""
+        ...
+
+    def detect(self, image: Image) -> list[Face]:
+        """All faces, surest first; an empty list if there are none."""
+        ...
+
+    def landmarks(self, image: Image, box: Box) -> Landmarks:
+        """The 68 points of the face in `box`."""
+        ...
+
+
+def clip_box(box: Box, *, width: int, height: int) -> Box | None:
+    """The part of the box inside the picture, or None if there is none."""
+    x1, y1 = max(0, box[0]), max(0, box[1])
+    x2, y2 = min(width, box[2]), min(height, box[3])
+    return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None

@@ -1,0 +1,1 @@
+"""Trained models as artefacts: save, load, and predict from pictures."""

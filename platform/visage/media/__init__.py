@@ -1,0 +1,1 @@
+"""Decode and encode images, audio and video under hard limits."""

@@ -1,0 +1,1 @@
+"""Validated descriptions of work: what to read, what to build, how long; no behaviour."""
