@@ -1,9 +1,9 @@
-"""Where everything goes by default: one folder (or s3:// prefix) that holds a project's data and runs.
+"""Where everything goes by default: one folder or s3:// prefix with the data and the runs.
 
-    data/<name>/      prepared shards and their manifest
-    runs/<name>/      training runs
-    evaluations/      predictions and reports
-    mlflow.db         tracking, unless MLFLOW_TRACKING_URI names a server
+data/<name>/      prepared shards and their manifest
+runs/<name>/      training runs
+evaluations/      predictions and reports
+mlflow.db         tracking, unless MLFLOW_TRACKING_URI names a server
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Workspace:
         return join_uri(self.root, "evaluations", name)
 
     def tracking_uri(self) -> str:
-        """$MLFLOW_TRACKING_URI, else sqlite in the workspace (in ./workspace when the root is s3://)."""
+        """$MLFLOW_TRACKING_URI.
+
+        Else sqlite in the workspace (in ./workspace when the root is s3://).
+        """
         named = os.environ.get("MLFLOW_TRACKING_URI")
         if named:
             return named

@@ -1,11 +1,13 @@
 """Named places where a test may kill the process, to prove that nothing is lost there.
 
-A fault point is one call, `fault_point("commit.before_marker")`. Without `VISAGE_FAULT_POINT` in the
-environment it costs one comparison. With `VISAGE_FAULT_POINT=name` the process kills itself (SIGKILL,
-as a lost node would) at the first visit of that name; `name@3` waits for the third visit; a file named
-in `VISAGE_FAULT_ONCE` is created first and disarms the point for the process that comes after.
+A fault point is one call, `fault_point("commit.before_marker")`. Without `VISAGE_FAULT_POINT` in
+the environment it costs one comparison. With `VISAGE_FAULT_POINT=name` the process kills itself
+(SIGKILL, as a lost node would) at the first visit of that name; `name@3` waits for the third
+visit; a file named in `VISAGE_FAULT_ONCE` is created first and disarms the point for the process
+that comes after.
 
-Invariant: every name used in the code stands in `FAULT_POINTS`, so that one test can visit them all.
+Invariant: every name used in the code stands in `FAULT_POINTS`, so that one test can visit them
+all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Counter-based randomness: every draw is a function of names and numbers, never of history.
 
-`seed_of(run_seed, "augment", epoch, sample)` gives the same 63-bit seed in every process, so a resumed
-run draws exactly what the unbroken run would have drawn, and no generator state is ever saved.
+`seed_of(run_seed, "augment", epoch, sample)` gives the same 63-bit seed in every process, so a
+resumed run draws exactly what the unbroken run would have drawn, and no generator state is ever
+saved.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The `visage` command. Each verb lives in a module of its own and imports what it needs when it runs.
+"""The `visage` command: each verb is a module that imports what it needs when it runs.
 
-Invariant: importing this package loads typer and nothing heavier, so that `visage --help` is instant.
+Invariant: importing this package loads typer and nothing heavier, so that `visage --help` is
+instant.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every verb shows a person: errors as sentences, results as tables or JSON, bars with rate and ETA.
+"""What every verb shows a person: errors as sentences, tables or JSON, bars with rate and ETA.
 
 Results go to stdout, everything else to stderr, so that `visage … --json | jq` always works.
 """
@@ -25,12 +25,17 @@ P = ParamSpec("P")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one spec key, e.g. model.dropout=0.3."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override one spec key, e.g. model.dropout=0.3."
+    ),
 ]
 
 
 def verb(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn VisageError into one sentence on stderr and its exit code; no traceback for user errors."""
+    """Turn VisageError into one sentence on stderr and its exit code.
+
+    No traceback for user errors.
+    """
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -110,7 +115,7 @@ def bar(*, quiet: bool = False) -> Iterator[Progress]:
 
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text(f"{speed:.1f}/s" if speed else "–/s")
+            return Text(f"{speed:.1f}/s" if speed else "-/s")
 
     columns = (
         TextColumn("{task.description}"),

@@ -1,7 +1,7 @@
-"""The manifest: what training names. It lists shards with their checksums and is the data's identity.
+"""The manifest: what training names; it lists shards with checksums and is the data's identity.
 
-Invariant: a manifest is only written after every shard it lists is whole, and never changed; the digest
-covers schema, classes and the content of the shards, not their order or place.
+Invariant: a manifest is only written after every shard it lists is whole, and never changed; the
+digest covers schema, classes and the content of the shards, not their order or place.
 """
 
 from __future__ import annotations

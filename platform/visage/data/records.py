@@ -20,7 +20,10 @@ class Record:
     """One labelled picture, or one frame of a clip."""
 
     key: str
-    """Unique in the corpus and stable between machines: path relative to the root, `#frame` for a frame."""
+    """Unique in the corpus and stable between machines.
+
+    Path relative to the root, `#frame` for a frame.
+    """
     path: str
     """Path relative to the corpus root, with forward slashes."""
     kind: Literal["image", "video"]

@@ -1,7 +1,8 @@
 """The base of all specs: frozen, validated, closed to unknown keys, with one digest.
 
 A value is looked up in one order: the default in the class, then a YAML preset, then `--set a.b=c`.
-The digest is taken over the resolved values, so two ways of saying the same thing are the same spec.
+The digest is taken over the resolved values, so two ways of saying the same thing are the same
+spec.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class Spec(BaseModel):
     def load(
         cls, preset: Path | None = None, *, assignments: Iterable[str] = (), **overrides: object
     ) -> Self:
-        """Defaults, then the YAML file `preset`, then keyword overrides, then `a.b=c` assignments."""
+        """Defaults, then the YAML file `preset`, then keyword overrides.
+
+        Then `a.b=c` assignments.
+        """
         values: dict[str, Any] = {}
         if preset is not None:
             values = _read_yaml(preset)
@@ -70,10 +74,15 @@ class Spec(BaseModel):
 
 
 def parse_assignment(text: str) -> tuple[tuple[str, ...], object]:
-    """Split `a.b=c` into its path and its value, the value read as YAML (3, 0.1, true, [1, 2], text)."""
+    """Split `a.b=c` into its path and its value, the value read as YAML (3, 0.1, true, [1, 2].
+
+    Text).
+    """
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
-        raise SpecError(f"--set {text!r}: write it as key=value, for example --set model.dropout=0.3")
+        raise SpecError(
+            f"--set {text!r}: write it as key=value, for example --set model.dropout=0.3"
+        )
     try:
         parsed = yaml.safe_load(value) if value else ""
     except yaml.YAMLError:

@@ -1,1 +1,1 @@
-"""Bytes under URIs, local or s3://, and the one commit protocol that everything is published with."""
+"""Bytes under URIs, local or s3://, and the one commit protocol behind everything published."""

@@ -1,8 +1,8 @@
 """One interface over a local folder and an S3 bucket.
 
-A store is rooted at a URI; keys are relative paths with forward slashes. Writes are atomic: a reader sees
-a whole object or none. `put` never replaces an object unless told so by name (`replace`), which only
-mutable pointers use.
+A store is rooted at a URI; keys are relative paths with forward slashes. Writes are atomic: a
+reader sees a whole object or none. `put` never replaces an object unless told so by name
+(`replace`), which only mutable pointers use.
 """
 
 from __future__ import annotations

@@ -1,0 +1,172 @@
+"""Shards: Arrow IPC files that are memory-mapped, and the one table of rows that they form together.
+
+A split's rows are numbered 0 … n-1 across its shards in manifest order; that number is the sample
+id. Pictures stay encoded until a worker decodes them. Remote shards come through a node-local
+cache whose files carry the checksum as their name; local ones are mapped where they lie. Every
+shard is checked against the manifest's sha256 when it is first opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from visage.data.manifest import Manifest, Shard
+from visage.data.records import Split
+from visage.errors import CorruptError, DataError, NotFoundError
+from visage.store.base import Store
+from visage.store.commit import sha256_of
+from visage.store.local import LocalStore
+from visage.store.open import open_store
+
+__all__ = ["MANIFEST_NAME", "ShardRows", "load_manifest", "read_shard", "shard_bytes"]
+
+log = logging.getLogger(__name__)
+MANIFEST_NAME = "manifest.json"
+OPEN_SHARDS = 256
+DEFAULT_CACHE_BYTES = 64 << 30
+
+
+def load_manifest(uri: str) -> tuple[Manifest, Store]:
+    """The manifest under a prepared corpus' URI, and the store that its shard paths refer to."""
+    store = open_store(uri)
+    try:
+        body = store.get(MANIFEST_NAME)
+    except NotFoundError:
+        raise DataError(
+            f"{uri}: no {MANIFEST_NAME} there; prepare the corpus first (visage prepare)"
+        ) from None
+    return Manifest.from_json(body, origin=f"{uri}/{MANIFEST_NAME}"), store
+
+
+def shard_bytes(table: pa.Table) -> bytes:
+    """A table as an Arrow IPC file in one record batch; equal tables give equal bytes."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    body: bytes = sink.getvalue().to_pybytes()
+    return body
+
+
+def read_shard(path: Path) -> pa.Table:
+    """Map one shard file; DataError if it is not an Arrow IPC file."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except (pa.ArrowInvalid, OSError) as err:
+        raise DataError(f"{path}: not a readable shard: {err}") from None
+
+
+class ShardRows:
+    """Random access to the rows of one split; safe to use from several threads."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        store: Store,
+        split: Split,
+        *,
+        cache: Path | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
+        self._shards: Sequence[Shard] = manifest.of_split(split)
+        self._starts = [0]
+        for shard in self._shards:
+            self._starts.append(self._starts[-1] + shard.rows)
+        self._store = store
+        self._cache = cache or _default_cache()
+        self._cache_bytes = cache_bytes
+        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many rows the split holds."""
+        return self._starts[-1]
+
+    def check(self) -> None:
+        """Refuse at the start what would fail in the middle: every shard exists with its size."""
+        for shard in self._shards:
+            found = self._store.stat(shard.path)
+            if found is None:
+                raise DataError(f"{self._store.uri}/{shard.path}: listed, but missing")
+            if found.size_bytes != shard.size_bytes:
+                raise CorruptError(
+                    f"{self._store.uri}/{shard.path}: {found.size_bytes} bytes, the manifest says "
+                    f"{shard.size_bytes}; prepare the corpus again or restore the file"
+                )
+
+    def row(self, sample: int) -> dict[str, Any]:
+        """One row as plain Python values."""
+        if not 0 <= sample < len(self):
+            raise DataError(f"sample {sample} is outside 0 … {len(self) - 1}")
+        index = bisect_right(self._starts, sample) - 1
+        table = self._table(index)
+        row: dict[str, Any] = table.slice(sample - self._starts[index], 1).to_pylist()[0]
+        return row
+
+    def column(self, name: str) -> list[Any]:
+        """One column over all rows, in sample order; for small columns such as labels and keys."""
+        values: list[Any] = []
+        for index in range(len(self._shards)):
+            values.extend(self._table(index).column(name).to_pylist())
+        return values
+
+    def _table(self, index: int) -> pa.Table:
+        with self._lock:
+            if index in self._tables:
+                self._tables.move_to_end(index)
+                return self._tables[index]
+            table = self._open(self._shards[index])
+            self._tables[index] = table
+            if len(self._tables) > OPEN_SHARDS:
+                self._tables.popitem(last=False)
+            return table
+
+    def _open(self, shard: Shard) -> pa.Table:
+        path = self._path(shard)
+        if sha256_of(path) != shard.sha256:
+            raise CorruptError(
+                f"{self._store.uri}/{shard.path}: changed after the manifest was written "
+                f"(expected sha256 {shard.sha256[:12]}…); prepare again or restore the file"
+            )
+        table = read_shard(path)
+        if table.num_rows != shard.rows:
+            raise DataError(f"{shard.path}: {table.num_rows} rows, the manifest says {shard.rows}")
+        return table
+
+    def _path(self, shard: Shard) -> Path:
+        if isinstance(self._store, LocalStore):
+            path = self._store.path(shard.path)
+            if not path.is_file():
+                raise DataError(f"{path}: listed in the manifest, but missing")
+            return path
+        target = self._cache / f"{shard.sha256}.arrow"
+        if not target.exists():
+            self._make_room(shard.size_bytes)
+            log.info("fetching shard %s", shard.path)
+            self._store.download(shard.path, target)
+        return target
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Forget the longest unused shards; a mapped file stays readable after its name is gone."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        files = sorted(self._cache.glob("*.arrow"), key=lambda path: path.stat().st_atime)
+        total = sum(path.stat().st_size for path in files)
+        for path in files:
+            if total + size_bytes <= self._cache_bytes:
+                return
+            total -= path.stat().st_size
+            path.unlink(missing_ok=True)
+
+
+def _default_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "visage" / "shards"
