@@ -1,0 +1,102 @@
+"""The files under a corpus root, listed once, sorted, and never outside the root.
+
+Invariant: every path in a `Tree` is relative, uses forward slashes, and stays inside the root after
+links are resolved. Layouts look only at a `Tree`, so that they cannot read what was not listed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from visage.errors import DataError
+
+__all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Tree", "media_kind", "scan"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".flv", ".m4v"})
+AUDIO_SUFFIXES = frozenset({".wav", ".mp3", ".m4a", ".flac", ".aac"})
+_UNREAD = frozenset({".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".svg"})
+_LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """What lies under a root."""
+
+    root: Path
+    """Absolute, links resolved."""
+    files: tuple[str, ...]
+    """Relative paths with forward slashes, sorted; hidden files and litter left out."""
+    notes: tuple[str, ...]
+    """Sentences about what was left out."""
+
+    def media(self) -> Iterator[tuple[str, Literal["image", "video"]]]:
+        """Each picture and clip with its kind."""
+        for path in self.files:
+            kind = media_kind(path)
+            if kind is not None:
+                yield path, kind
+
+    def text(self, path: str) -> str:
+        """A listed text file; raises DataError if it is not UTF-8."""
+        try:
+            return (self.root / path).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as err:
+            raise DataError(f"{self.root / path}: not readable as text: {err}") from None
+
+
+def media_kind(path: str) -> Literal["image", "video"] | None:
+    """What the suffix says: a picture, a clip, or neither."""
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    return "video" if suffix in VIDEO_SUFFIXES else None
+
+
+def scan(root: str | Path) -> Tree:
+    """List a corpus; raises DataError if it is no folder or if a link in it leaves it."""
+    base = Path(root).expanduser()
+    if not base.is_dir():
+        raise DataError(f"{base}: no such folder; give the folder that holds the corpus")
+    base = base.resolve()
+    files: list[str] = []
+    skipped = {"linked folders": 0, "broken links": 0}
+    for folder, folders, names in os.walk(base, onerror=_refuse_unreadable):
+        folders[:] = [name for name in folders if _is_wanted(name)]
+        for name in (*folders, *names):
+            _check_link(base, Path(folder, name), skipped)
+        here = PurePosixPath(Path(folder).relative_to(base).as_posix())
+        for name in names:
+            if _is_wanted(name) and Path(folder, name).is_file():
+                files.append(str(here / name))
+    unread = [name for name in files if PurePosixPath(name).suffix.lower() in _UNREAD]
+    skipped["pictures of formats that are not read (.gif, .bmp, …)"] = len(unread)
+    notes = tuple(f"{count} {what} left out" for what, count in skipped.items() if count)
+    return Tree(root=base, files=tuple(sorted(files)), notes=notes)
+
+
+def _refuse_unreadable(err: OSError) -> None:
+    raise DataError(f"{err.filename}: this folder cannot be listed ({err.strerror}); grant access")
+
+
+def _is_wanted(name: str) -> bool:
+    return not name.startswith(".") and name.casefold() not in _LITTER
+
+
+def _check_link(base: Path, path: Path, skipped: dict[str, int]) -> None:
+    if not path.is_symlink():
+        return
+    target = path.resolve()
+    if not target.is_relative_to(base):
+        raise DataError(
+            f"{path}: this link leaves the corpus (to {target}); copy the files under {base}, "
+            "or give the folder that holds them all"
+        )
+    if not target.exists():
+        skipped["broken links"] += 1
+    elif target.is_dir():
+        skipped["linked folders"] += 1
