@@ -1,0 +1,67 @@
+"""The closed list of metric names, each with its unit and meaning.
+
+A run may log only these, so that two runs can always be compared, and so that a tracking server
+never holds more than a few dozen keys for one run. A new metric is a new line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from visage.errors import TrackingError
+
+__all__ = ["METRICS", "MetricName", "check_names"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricName:
+    """What one metric means."""
+
+    unit: str
+    meaning: str
+
+
+METRICS: dict[str, MetricName] = {
+    "train/loss": MetricName("nats", "mean training loss over the samples since the last report"),
+    "train/accuracy": MetricName("ratio", "share of training samples classified correctly"),
+    "train/epoch": MetricName("epochs", "passes over the training split, fractional"),
+    "train/lr": MetricName("1/step", "learning rate of the first parameter group"),
+    "train/grad_norm": MetricName("1", "norm of the gradient before clipping"),
+    "train/loss_scale": MetricName("1", "factor of the fp16 gradient scaler"),
+    "train/skipped_steps": MetricName("steps", "steps the scaler skipped so far"),
+    "train/step_s": MetricName("s", "wall time of one optimizer step"),
+    "train/data_wait_s": MetricName("s", "part of a step spent waiting for samples"),
+    "train/checkpoint_s": MetricName("s", "time the loop stood still for a checkpoint"),
+    "train/samples_per_s": MetricName("samples/s", "training throughput over all ranks"),
+    "train/world_size": MetricName("ranks", "training processes taking part"),
+    "val/loss": MetricName("nats", "mean loss over the validation split"),
+    "val/accuracy": MetricName("ratio", "accuracy on the validation split"),
+    "val/macro_f1": MetricName("ratio", "F1 averaged over the classes present"),
+    "val/ece": MetricName("ratio", "expected calibration error, 15 bins"),
+    "val/face_weight": MetricName("ratio", "mean fusion weight of the face branch"),
+    "val/validate_s": MetricName("s", "wall time of one validation pass"),
+    "test/loss": MetricName("nats", "mean loss over the test split"),
+    "test/accuracy": MetricName("ratio", "accuracy on the test split"),
+    "test/accuracy_low": MetricName("ratio", "lower end of the accuracy's 95 % interval"),
+    "test/accuracy_high": MetricName("ratio", "upper end of the accuracy's 95 % interval"),
+    "test/macro_f1": MetricName("ratio", "F1 averaged over the classes present"),
+    "test/ece": MetricName("ratio", "expected calibration error, 15 bins"),
+    "test/images_per_s": MetricName("images/s", "evaluation throughput over all actors"),
+    "serve/latency_ms": MetricName("ms", "median time for one picture, one caller"),
+    "system/cpu_percent": MetricName("%", "busy share of all cores of this host"),
+    "system/memory_gib": MetricName("GiB", "memory in use on this host"),
+    "system/process_memory_gib": MetricName("GiB", "resident memory of this process"),
+    "system/gpu_percent": MetricName("%", "busy share of the GPUs, averaged"),
+    "system/gpu_memory_gib": MetricName("GiB", "memory in use on all GPUs of this host"),
+}
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise TrackingError for a name that is not in METRICS."""
+    unknown = sorted(name for name in names if name not in METRICS)
+    if unknown:
+        raise TrackingError(
+            f"metric {', '.join(unknown)}: not in the closed list; add it with its unit to "
+            "visage/tracking/names.py, or log it as a tag"
+        )
