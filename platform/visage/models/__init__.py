@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from visage.errors import SpecError
 from visage.models.caer_net import CaerNetS
+from visage.models.encoders import picture_tensor
 from visage.models.glamor import EmotionOutput, Glamor
 from visage.models.resnet import ResNet18, load_trunk
 from visage.specs.emotion import EmotionModelSpec
 
-__all__ = ["EmotionOutput", "build_emotion_model", "count_parameters"]
+__all__ = ["EmotionOutput", "build_emotion_model", "count_parameters", "picture_tensor"]
 
 
 def build_emotion_model(

@@ -16,10 +16,26 @@ from visage.errors import SpecError
 from visage.models.resnet import ResNet18
 from visage.specs.emotion import EmotionModelSpec
 
-__all__ = ["Cnn5", "Encoder", "Normalize", "glorot", "make_encoder", "spatial_mean"]
+__all__ = [
+    "Cnn5",
+    "Encoder",
+    "Normalize",
+    "glorot",
+    "make_encoder",
+    "picture_tensor",
+    "spatial_mean",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def picture_tensor(pictures: Tensor) -> Tensor:
+    """Bytes (B, S, S, 3) to fp32 (B, 3, S, S) in [0, 1], channels last in memory.
+
+    Send the bytes to the device first: they are a quarter of the size.
+    """
+    return pictures.permute(0, 3, 1, 2).float().div_(255.0)
 
 
 class Normalize(nn.Module):
