@@ -31,6 +31,7 @@ __all__ = [
     "box_in_context",
     "centre_crop",
     "centre_region",
+    "check_picture",
     "context_picture",
     "evaluation_views",
     "face_crop",
@@ -77,7 +78,7 @@ class EmotionInputs:
         Raises:
             MediaError: `empty` or `unsupported_format` if it is no RGB picture of bytes.
         """
-        _check_picture(image)
+        check_picture(image)
         height, width = image.shape[:2]
         return cls(
             face=face_crop(image, box, spec.face_size),
@@ -293,7 +294,8 @@ def _resized(picture: Image, *, height: int, width: int) -> Image:
     return resized
 
 
-def _check_picture(image: Image) -> None:
+def check_picture(image: Image) -> None:
+    """Refuse, as MediaError, what is no RGB picture of bytes with at least one pixel."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise MediaError(
             "unsupported_format",

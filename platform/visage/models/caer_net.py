@@ -39,7 +39,7 @@ class CaerNetS(nn.Module):
         face_vector = spatial_mean(self.face_encoder(self.normalize(face)))
         cells = self.context_encoder(self.normalize(context))
         context_vector, attention = self.attention(cells, None)
-        context_vector = context_vector / attention[0].numel()
+        context_vector = context_vector / attention.shape[1:].numel()
         fused, branch_weights = self.fusion(
             self.face_norm(face_vector), self.context_norm(context_vector)
         )
