@@ -1,1 +1,1 @@
-"""Decode and encode images, audio and video under hard limits."""
+"""Pictures, clips and sound in and out, under limits."""
