@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from visage.specs.base import Spec
 
@@ -32,7 +32,7 @@ class ServeSpec(Spec):
     model: str = Field("emotion@champion", min_length=1)
     """A registry reference (`emotion@champion`, `emotion/3`) or the URI of an artefact."""
     tracking_uri: str | None = None
-    """Where the registry lives; not needed when `model` is a URI."""
+    """Where the registry lives; needed only when `model` is a reference."""
     faces: Literal["auto", "dlib68", "fan"] = "auto"
     """Which detector finds the faces of pictures that come without boxes."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -63,15 +63,6 @@ class ServeSpec(Spec):
     """How long the proof, one real inference, may take."""
     limits: RequestLimits = RequestLimits()
     """What one request may bring."""
-
-    @model_validator(mode="after")
-    def _reference_has_registry(self) -> ServeSpec:
-        if self.tracking_uri is None and self.names_registry:
-            raise ValueError(
-                f"model {self.model!r} is a registry reference, so tracking_uri must say where "
-                "the registry lives; or give the URI of an artefact"
-            )
-        return self
 
     @property
     def names_registry(self) -> bool:

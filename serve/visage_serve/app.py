@@ -1,0 +1,107 @@
+"""The Ray shell: one deployment that is ingress and model holder in one, so there is no second hop.
+
+What it does is elsewhere and tested without Ray; here stand the numbers that Ray needs, and the one
+place where Ray gathers faces over requests into batches.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+
+from visage.specs.serve import ServeSpec
+from visage_serve.api import build_api
+from visage_serve.emotion import EmotionService
+from visage_serve.network import Network
+from visage_serve.pictures import Preparer
+from visage_serve.pinned import PinnedModel, load_pinned, pin_model
+from visage_serve.wire import ModelReply
+
+__all__ = ["EmotionReplica", "build_app"]
+
+SPARE_REQUESTS = 8
+"""Beyond the admitted ones, so that health, page and refusals get through under overload."""
+DRAIN_S = 20.0
+
+
+class EmotionReplica:
+    """One process with detector threads, one network thread and the HTTP routes.
+
+    It is not ready before a real inference has succeeded, so broken weights never take traffic.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
+        self, spec: dict[str, Any], pinned: PinnedModel
+    ) -> None:
+        self._service = _open_service(ServeSpec.parse(spec), pinned)
+        await self._service.prove()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Ray asks for the routes once the replica stands."""
+        return build_api(self._service)
+
+    async def check_health(self) -> None:
+        """A real inference within the deadline; Ray replaces the replica after three failures."""
+        await self._service.prove()
+
+
+def build_app(spec: ServeSpec) -> serve.Application:
+    """The application to run; resolves and pins the model here, before anything is started.
+
+    Raises:
+        SpecError, NotFoundError, CorruptError: as `pin_model`.
+    """
+    pinned = pin_model(spec)
+    deployment = serve.deployment(
+        serve.ingress()(EmotionReplica),
+        name="emotion",
+        num_replicas=spec.replicas,
+        max_ongoing_requests=spec.in_flight + SPARE_REQUESTS,
+        max_queued_requests=spec.in_flight,
+        backpressure_config={"status_code": 429, "retry_after_s": 1},
+        health_check_period_s=spec.health_period_s,
+        health_check_timeout_s=2 * spec.health_timeout_s,
+        graceful_shutdown_timeout_s=DRAIN_S,
+        max_constructor_retry_count=2,
+        ray_actor_options={
+            "num_cpus": spec.replica_cpus,
+            "num_gpus": 1 if spec.device == "cuda" else 0,
+            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(spec.torch_threads)}},
+        },
+    )
+    app: serve.Application = deployment.bind(spec.model_dump(mode="json"), pinned)
+    return app
+
+
+def _open_service(spec: ServeSpec, pinned: PinnedModel) -> EmotionService:
+    """Everything a replica holds; slow, and the only place that loads weights."""
+    import torch
+
+    from visage.faces import open_provider
+    from visage.inference.emotion import EmotionPredictor
+
+    torch.set_num_threads(spec.torch_threads)
+    artifact = load_pinned(pinned, device=spec.device)
+    network = Network(EmotionPredictor(artifact))
+    preparer = Preparer(
+        open_detector=partial(open_provider, spec.faces),
+        inputs=artifact.spec.input,
+        limits=spec.limits,
+        threads=spec.prepare_threads,
+    )
+    batched = serve.batch(max_batch_size=spec.batch_faces, batch_wait_timeout_s=spec.batch_wait_s)
+    return EmotionService(
+        spec=spec,
+        model=ModelReply(
+            name=pinned.name,
+            version=pinned.version,
+            digest=pinned.digest,
+            classes=list(artifact.classes),
+        ),
+        preparer=preparer,
+        network=network,
+        forward=batched(network.run),
+    )

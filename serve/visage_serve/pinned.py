@@ -1,0 +1,85 @@
+"""Which weights a deployment runs: looked up once, then pinned by digest for all its replicas.
+
+A replica that restarts therefore needs neither the registry nor luck: an alias that moved in the
+meantime does not give two replicas of one deployment two models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visage.errors import CorruptError, NotFoundError, SpecError, TrackingError
+from visage.specs.serve import ServeSpec
+from visage.tracking.registry import Registry, committed_weights
+
+if TYPE_CHECKING:
+    from visage.inference.artifact import EmotionArtifact
+
+__all__ = ["PinnedModel", "load_pinned", "pin_model"]
+
+HOW_TO_GET_ONE = (
+    "to get a model: `visage demo` (minutes, on a small corpus), or `visage train` and then "
+    "`visage promote`"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedModel:
+    """One artefact by name, place and identity."""
+
+    name: str
+    version: str | None
+    """Version in the registry; None for an artefact that was named by its URI."""
+    uri: str
+    digest: str
+
+
+def pin_model(spec: ServeSpec) -> PinnedModel:
+    """Resolve `spec.model` and check that exactly these weights are published.
+
+    Raises:
+        SpecError: a registry reference without `tracking_uri`.
+        NotFoundError: no such model; the message says how to get one.
+        CorruptError: the artefact is not the one that was registered.
+    """
+    if not spec.names_registry:
+        uri = spec.model.rstrip("/") if "://" in spec.model else str(Path(spec.model).resolve())
+        return PinnedModel(
+            name=uri.rpartition("/")[2], version=None, uri=uri, digest=_published_digest(uri)
+        )
+    if spec.tracking_uri is None:
+        raise SpecError(
+            f"model {spec.model!r} is a registry reference: set tracking_uri to where the registry "
+            "lives, or give the URI of an artefact"
+        )
+    try:
+        found = Registry(spec.tracking_uri).resolve(spec.model)
+    except TrackingError as err:
+        raise NotFoundError(f"{err}\n{HOW_TO_GET_ONE}") from err
+    if _published_digest(found.uri) != found.digest:
+        raise CorruptError(
+            f"{found.uri}: these are not the weights that {found.reference} was registered with; "
+            "restore them, or promote another version"
+        )
+    return PinnedModel(name=found.name, version=found.version, uri=found.uri, digest=found.digest)
+
+
+def load_pinned(pinned: PinnedModel, *, device: str) -> EmotionArtifact:
+    """The weights of a pinned model; CorruptError if other ones lie there by now."""
+    from visage.inference.artifact import load_emotion_model
+
+    artifact = load_emotion_model(pinned.uri, device=device)
+    if artifact.digest != pinned.digest:
+        raise CorruptError(
+            f"{pinned.uri}: the weights changed since this deployment was started; start it again"
+        )
+    return artifact
+
+
+def _published_digest(uri: str) -> str:
+    try:
+        return committed_weights(uri).digest()
+    except TrackingError as err:
+        raise NotFoundError(f"{err}\n{HOW_TO_GET_ONE}") from err
