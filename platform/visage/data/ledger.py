@@ -87,7 +87,8 @@ def verify(rows: Iterable[LedgerRow], sampler: Sampler, *, steps: int) -> Ledger
     by_step: dict[int, list[LedgerRow]] = {}
     for row in rows:
         by_step.setdefault(row.step, []).append(row)
-    problems, worlds = [], []
+    problems: list[str] = []
+    worlds: list[int] = []
     for step in range(steps):
         shares = sorted(by_step.pop(step, []), key=lambda row: row.rank)
         problem = _check_step(step, shares, sampler)

@@ -1,4 +1,4 @@
-"""The order of samples as arithmetic: no state, no shuffle buffer, no dependence on the cluster's size.
+"""The order of samples as arithmetic: no state, no shuffle buffer, and no cluster size in it.
 
 Training reads one endless stream: the permutation of epoch 0, then that of epoch 1, and so on,
 without a gap. Step s reads positions [s·G, (s+1)·G) of it, and rank r takes every world-th of
@@ -64,7 +64,7 @@ class Sampler:
 
     def steps_for(self, epochs: float) -> int:
         """The fewest steps that read at least so many epochs."""
-        return int(-(-int(round(epochs * self.samples)) // self.global_batch))
+        return -(-round(epochs * self.samples) // self.global_batch)
 
     def _at(self, positions: Ids) -> tuple[Ids, Ids]:
         epochs, offsets = np.divmod(positions, self.samples)

@@ -1,4 +1,4 @@
-"""Shards: Arrow IPC files that are memory-mapped, and the one table of rows that they form together.
+"""Shards: memory-mapped Arrow IPC files, and the one table of rows that they form together.
 
 A split's rows are numbered 0 … n-1 across its shards in manifest order; that number is the sample
 id. Pictures stay encoded until a worker decodes them. Remote shards come through a node-local
@@ -27,10 +27,11 @@ from visage.store.commit import sha256_of
 from visage.store.local import LocalStore
 from visage.store.open import open_store
 
-__all__ = ["MANIFEST_NAME", "ShardRows", "load_manifest", "read_shard", "shard_bytes"]
+__all__ = ["MANIFEST_NAME", "ROWS_PART", "ShardRows", "load_manifest", "read_shard", "shard_bytes"]
 
 log = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
+ROWS_PART = "rows.arrow"
 OPEN_SHARDS = 256
 DEFAULT_CACHE_BYTES = 64 << 30
 

@@ -1,0 +1,169 @@
+"""`visage prepare` on Ray Data: chunks of records in, published shards out, a manifest at the end.
+
+Rows that travel through Ray are references (a chunk as JSON) and counts; pictures never leave the
+actor that decodes them, so memory does not grow with the corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from visage.data.chunks import Chunk, ChunkDone, prepare_chunk
+from visage.data.manifest import Manifest
+from visage.data.prepare import Plan, assemble, plan_chunks, settings_digest
+from visage.data.readers import carve_validation
+from visage.data.records import Corpus
+from visage.faces import open_provider
+from visage.specs.prepare import PrepareSpec
+from visage.store.open import open_store
+from visage_jobs.cluster import ray_session, usable_cpus
+
+__all__ = ["PrepareJob", "PrepareResult", "plan_prepare", "run_prepare"]
+
+Progress = Callable[[int, int], None]
+"""Called with records done and records in all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareJob:
+    """A corpus, where its shards go, and how."""
+
+    corpus: Corpus
+    out: str
+    spec: PrepareSpec
+    weights_dir: Path | None = None
+    address: str | None = None
+    """Ray cluster; None starts one on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareResult:
+    """What a prepare job did."""
+
+    manifest: Manifest
+    uri: str
+    reused_records: int
+    prepared_records: int
+    wall_s: float
+    stage_s: dict[str, float]
+    """CPU seconds by stage, summed over workers."""
+    provider: str
+
+    def images_per_core_s(self) -> dict[str, float]:
+        """Pictures per second of one core, by stage."""
+        done = self.prepared_records
+        return {name: done / spent for name, spent in self.stage_s.items() if spent > 0}
+
+
+def plan_prepare(job: PrepareJob) -> tuple[PrepareJob, Plan, str]:
+    """The job with its validation split, what is to do, and the settings' digest."""
+    corpus = job.corpus
+    if not any(record.split == "val" for record in corpus.records) and job.spec.val_fraction:
+        corpus = carve_validation(corpus, job.spec.val_fraction, job.spec.seed)
+    job = replace(job, corpus=corpus)
+    provider = open_provider(job.spec.faces, weights_dir=job.weights_dir)
+    settings = settings_digest(job.spec, provider=provider.name)
+    plan = plan_chunks(corpus, open_store(job.out), job.spec, settings=settings)
+    return job, plan, settings
+
+
+def run_prepare(job: PrepareJob, *, progress: Progress | None = None) -> PrepareResult:
+    """Prepare what is missing and write the manifest.
+
+    Raises:
+        DataError: the corpus holds clips, too much was rejected, or an outcome is missing.
+    """
+    start = perf_counter()
+    job, plan, settings = plan_prepare(job)
+    provider = open_provider(job.spec.faces, weights_dir=job.weights_dir).name
+    done_records = plan.standing_records
+    report = progress or (lambda done, total: None)
+    report(done_records, plan.records)
+    seconds: dict[str, float] = {}
+    prepared = 0
+    if plan.chunks:
+        sizes = {chunk.key: len(chunk.records) for chunk in plan.chunks}
+        for done in _on_ray(job, plan.chunks, settings):
+            prepared += done.prepared + done.rejected if done.seconds else 0
+            for name, spent in done.seconds.items():
+                seconds[name] = seconds.get(name, 0.0) + spent
+            done_records += sizes[done.key]
+            report(done_records, plan.records)
+    keys = [*plan.standing, *(chunk.key for chunk in plan.chunks)]
+    manifest = assemble(keys, job.corpus, open_store(job.out), job.spec, provider=provider)
+    return PrepareResult(
+        manifest=manifest,
+        uri=job.out,
+        reused_records=plan.records - prepared,
+        prepared_records=prepared,
+        wall_s=perf_counter() - start,
+        stage_s=seconds,
+        provider=provider,
+    )
+
+
+class ChunkWorker:
+    """One actor: holds a face provider, turns chunks into shards."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)  # one actor is one core; more threads only contend
+        self._spec = PrepareSpec.parse(settings["spec"])
+        self._provider = open_provider(self._spec.faces, weights_dir=settings["weights_dir"])
+        self._store = open_store(settings["out"])
+        self._settings = settings
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """One chunk; the result is small and plain."""
+        done = prepare_chunk(
+            Chunk.from_json(row["chunk"]),
+            root=Path(self._settings["root"]),
+            classes=self._settings["classes"],
+            store=self._store,
+            spec=self._spec,
+            settings=self._settings["digest"],
+            provider=self._provider,
+        )
+        names = ("decode", "faces", "masks", "write")
+        return {
+            "key": done.key,
+            "prepared": done.prepared,
+            "rejected": done.rejected,
+            **{name: done.seconds.get(name, 0.0) for name in names},
+        }
+
+
+def _on_ray(job: PrepareJob, chunks: tuple[Chunk, ...], settings: str) -> Iterator[ChunkDone]:
+    with ray_session(address=job.address):
+        import ray
+
+        config = {
+            "spec": job.spec.model_dump(mode="json"),
+            "weights_dir": job.weights_dir,
+            "out": job.out,
+            "root": job.corpus.root,
+            "classes": job.corpus.classes,
+            "digest": settings,
+        }
+        workers = max(1, min(len(chunks), int(ray.cluster_resources().get("CPU", 1)) - 1,
+                             usable_cpus() if job.address is None else len(chunks)))  # fmt: skip
+        rows = [{"chunk": chunk.to_json()} for chunk in chunks]
+        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            ChunkWorker,
+            fn_constructor_args=(config,),
+            concurrency=(1, workers),
+            num_cpus=1,
+        )
+        for row in dataset.iter_rows():
+            seconds = {name: row[name] for name in ("decode", "faces", "masks", "write")}
+            yield ChunkDone(
+                key=row["key"],
+                prepared=row["prepared"],
+                rejected=row["rejected"],
+                seconds={name: spent for name, spent in seconds.items() if spent},
+            )

@@ -1,0 +1,283 @@
+"""`visage train` on Ray Train: N workers run one session; the driver watches and tracks.
+
+The driver is the only writer of the MLflow run. Workers report through Ray; a callback in Ray's
+controller (on the driver's node) appends the events to a file that the driver follows. A
+resubmitted job continues its run, on the store and in MLflow alike.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from visage.data.records import Split
+from visage.data.sampler import Sampler
+from visage.data.shards import ShardRows, load_manifest
+from visage.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    PreemptedError,
+    SpecError,
+    TrainingError,
+    VisageError,
+)
+from visage.specs.train import TrainSpec
+from visage.store.base import Store
+from visage.store.commit import read_commit
+from visage.store.open import open_store
+from visage.tracking.runs import TrackedRun, open_run
+from visage.training.run_dir import MODEL_PREFIX, RunInfo, open_run_dir
+from visage_jobs.cluster import ray_session
+from visage_jobs.train_worker import Events, train_worker
+
+__all__ = ["TrainJob", "TrainResult", "run_train"]
+
+log = logging.getLogger(__name__)
+Watch = Callable[[Mapping[str, Any]], None]
+FOLLOW_EVERY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob:
+    """One run: what to train, on what, where."""
+
+    recipe: str
+    spec: TrainSpec
+    data_uri: str
+    run_uri: str
+    tracking_uri: str
+    workers: int = 2
+    use_gpu: bool = False
+    experiment: str = "emotion"
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """A finished run."""
+
+    run_uri: str
+    model_uri: str
+    model_digest: str
+    steps: int
+    score: float | None
+    mlflow_run: str
+    reused: bool
+    curve: tuple[dict[str, Any], ...]
+    """Events of this launch, for plots."""
+
+
+def run_train(job: TrainJob, *, watch: Watch | None = None) -> TrainResult:
+    """Train to the end, or continue, or find that it is done.
+
+    Raises:
+        VisageError: with the reason, before any worker starts where that is possible.
+        PreemptedError: SIGTERM arrived; the state is saved.
+    """
+    store = open_store(job.run_uri)
+    info, splits = _preflight(job, store)
+    if read_commit(store, MODEL_PREFIX) is not None:
+        return _result(job, store, mlflow_run=_tracking_key(store), reused=True, curve=())
+    with open_run(
+        job.tracking_uri,
+        experiment=job.experiment,
+        name=job.run_uri.rstrip("/").rpartition("/")[2],
+        run_id=_tracking_key(store),
+        params=job.spec.model_dump(mode="json"),
+        tags={"visage.run_uri": job.run_uri, "visage.recipe": job.recipe},
+    ) as tracked:
+        for split, rows in splits.items():
+            tracked.log_dataset(job.recipe, info.data_digest, job.data_uri, split, rows)
+        curve = _launch(job, store, tracked, watch or (lambda event: None))
+        return _result(job, store, mlflow_run=tracked.run_id, reused=False, curve=tuple(curve))
+
+
+def _preflight(job: TrainJob, store: Store) -> tuple[RunInfo, dict[str, int]]:
+    """Refuse in a second what would fail on every worker."""
+    manifest, data_store = load_manifest(job.data_uri)
+    rows = ShardRows(manifest, data_store, "train")
+    rows.check()
+    sampler = Sampler(samples=len(rows), global_batch=job.spec.global_batch, seed=job.spec.seed)
+    sampler.rank_ids(0, rank=0, world=job.workers)
+    info = RunInfo.of(
+        job.spec,
+        recipe=job.recipe,
+        data_uri=job.data_uri,
+        digest=manifest.digest(),
+        samples=len(rows),
+    )
+    open_run_dir(store, info)
+    names: tuple[Split, ...] = ("train", "val")
+    return info, {name: manifest.rows(name) for name in names if manifest.rows(name)}
+
+
+def _tracking_key(store: Store) -> str:
+    """The key under which MLflow knows this run folder, made once."""
+    with suppress(AlreadyExistsError):
+        store.put("tracking.json", json.dumps({"key": uuid.uuid4().hex}).encode())
+    key: str = json.loads(store.get("tracking.json"))["key"]
+    return key
+
+
+def _launch(job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch) -> list[dict[str, Any]]:
+    launch = uuid.uuid4().hex
+    curve: list[dict[str, Any]] = []
+
+    def take(event: dict[str, Any]) -> None:
+        curve.append(event)
+        _track(tracked, event)
+        watch(event)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="visage-train-") as folder,
+        ray_session(address=job.address, cpus=max(4, job.workers + 1)),
+        _stop_on_sigterm(store, launch),
+    ):
+        events = Path(folder) / "events.jsonl"
+        events.touch()
+        with _following(events, take):
+            _fit(job, launch, events, Path(folder))
+    _raise_failure(curve)
+    return curve
+
+
+def _fit(job: TrainJob, launch: str, events: Path, folder: Path) -> None:
+    import ray.train
+    import ray.train.torch
+
+    config = {
+        "run_uri": job.run_uri,
+        "data_uri": job.data_uri,
+        "recipe": job.recipe,
+        "spec": job.spec.model_dump(mode="json"),
+        "launch": launch,
+    }
+    trainer = ray.train.torch.TorchTrainer(
+        train_worker,
+        train_loop_config=config,
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if job.use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=job.workers, use_gpu=job.use_gpu),
+        run_config=ray.train.RunConfig(
+            name=f"visage-{launch[:12]}",
+            storage_path=str(folder / "ray"),
+            failure_config=ray.train.FailureConfig(max_failures=job.spec.max_failures),
+            callbacks=[Events(str(events))],
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as err:
+        failures = getattr(err, "worker_failures", {})
+        first = next(iter(failures.values()), err)
+        cause = getattr(first, "cause", None) or first
+        if isinstance(cause, VisageError):
+            raise cause from None
+        raise TrainingError(
+            f"{job.run_uri}: given up after {job.spec.max_failures} restarts: {cause}. What was "
+            "committed is kept; the same command continues the run"
+        ) from err
+
+
+def _raise_failure(curve: list[dict[str, Any]]) -> None:
+    """A worker that must not be restarted says so in an event and returns."""
+    last = curve[-1] if curve else {}
+    if last.get("type") == "preempted":
+        raise PreemptedError(str(last["message"]))
+    if last.get("type") == "failed":
+        kinds: dict[str, type[VisageError]] = {"SpecError": SpecError}
+        raise kinds.get(str(last["error"]), TrainingError)(str(last["message"]))
+
+
+@contextmanager
+def _following(path: Path, take: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Pass on every line that is appended to a JSONL file while the body runs."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        with path.open() as file:
+            pending = ""
+            while True:
+                was_stopped = stop.is_set()
+                pending += file.read()
+                *lines, pending = pending.split("\n")
+                for line in lines:
+                    take(json.loads(line))
+                if was_stopped:
+                    return
+                stop.wait(FOLLOW_EVERY_S)
+
+    thread = threading.Thread(target=follow, name="train-events", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=30.0)
+
+
+@contextmanager
+def _stop_on_sigterm(store: Store, launch: str) -> Iterator[None]:
+    """SIGTERM becomes a request in the run's folder that rank 0 reads within a second."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def request(signum: int, frame: FrameType | None) -> None:
+        log.warning("stop requested; saving a checkpoint")
+        threading.Thread(target=store.replace, args=("STOP", launch.encode())).start()
+
+    former = signal.signal(signal.SIGTERM, request)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+_LOGGED = {
+    "train": {
+        "loss": "train/loss",
+        "accuracy": "train/accuracy",
+        "epoch": "train/epoch",
+        "lr": "train/lr",
+        "step_s": "train/step_s",
+        "data_wait_s": "train/data_wait_s",
+        "samples_per_s": "train/samples_per_s",
+    },
+    "validation": {"loss": "val/loss", "score": "val/accuracy"},
+}
+
+
+def _track(tracked: TrackedRun, event: Mapping[str, Any]) -> None:
+    names = _LOGGED.get(str(event.get("type")), {})
+    values = {metric: float(event[key]) for key, metric in names.items() if key in event}
+    if values:
+        tracked.log_metrics(values, step=int(event["step"]))
+
+
+def _result(
+    job: TrainJob, store: Store, *, mlflow_run: str, reused: bool, curve: tuple[dict[str, Any], ...]
+) -> TrainResult:
+    done = read_commit(store, MODEL_PREFIX)
+    if done is None:
+        raise NotFoundError(f"{job.run_uri}: training ended without a model; see the log above")
+    score = done.metadata.get("score")
+    return TrainResult(
+        run_uri=store.uri,
+        model_uri=f"{store.uri}/{MODEL_PREFIX}",
+        model_digest=done.digest(),
+        steps=int(done.metadata["steps"]),
+        score=None if score is None else float(score),
+        mlflow_run=mlflow_run,
+        reused=reused,
+        curve=curve,
+    )

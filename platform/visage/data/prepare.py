@@ -1,0 +1,203 @@
+"""From a corpus to a manifest: plan the chunks, and assemble what was made of them.
+
+A record's fingerprint covers its place, size, time stamp, label, split and box; a chunk's key
+covers the settings and its records' fingerprints. A chunk is one shard, published by the commit
+protocol, so a killed job keeps every finished chunk, a second run does nothing, and a grown corpus
+prepares only what is new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from visage.data.chunks import Chunk, known_fingerprints
+from visage.data.emotion_rows import EMOTION_ROWS
+from visage.data.manifest import Manifest, Shard
+from visage.data.records import SPLITS, Corpus, Record, Split
+from visage.data.shards import MANIFEST_NAME, ROWS_PART
+from visage.errors import AlreadyExistsError, DataError
+from visage.faultpoints import fault_point
+from visage.specs.prepare import PrepareSpec
+from visage.store.base import Store
+from visage.store.commit import MARKER, read_commit
+
+__all__ = ["Plan", "assemble", "fingerprint", "plan_chunks", "settings_digest"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is there and what is to do."""
+
+    standing: tuple[str, ...]
+    """Keys of finished shards that are used as they are."""
+    chunks: tuple[Chunk, ...]
+    records: int
+    standing_records: int
+
+
+def settings_digest(spec: PrepareSpec, *, provider: str) -> str:
+    """Identity of everything but the records that decides a row's content."""
+    spec = spec.model_copy(update={"faces": "auto"})  # the resolved provider stands for it
+    relevant = spec.model_dump(
+        mode="json", include={"recipe", "input", "face_policy", "jpeg_quality"}
+    )
+    text = json.dumps([EMOTION_ROWS, provider, relevant], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint(root: Path, record: Record) -> str:
+    """Identity of a record's source and of what the corpus says of it; the file is not read."""
+    try:
+        stat = (root / record.path).stat()
+        source: list[object] = [stat.st_size, stat.st_mtime_ns]
+    except OSError:
+        source = ["absent"]
+    text = json.dumps([asdict(record), *source], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def plan_chunks(corpus: Corpus, store: Store, spec: PrepareSpec, *, settings: str) -> Plan:
+    """Compare the corpus with the shards that stand, and cut the rest into chunks.
+
+    Raises:
+        DataError: the corpus holds clips; frames must be drawn first.
+    """
+    _refuse_clips(corpus)
+    root = Path(corpus.root)
+    wanted = {fingerprint(root, record): record for record in corpus.records}
+    standing: list[str] = []
+    chunks: list[Chunk] = []
+    left = dict(wanted)
+    for key, split, known in _standing_shards(store, settings):
+        mine = [one for one in known if one in left]
+        if not mine:
+            continue
+        if len(mine) == len(known):
+            standing.append(key)
+        else:
+            records = [left[one] for one in mine]
+            chunks.append(_chunk(split, records, mine, settings, keep_of=key))
+        for one in mine:
+            del left[one]
+    for split in SPLITS:
+        rest = [(one, record) for one, record in left.items() if record.split == split]
+        for start in range(0, len(rest), spec.rows_per_shard):
+            part = rest[start : start + spec.rows_per_shard]
+            records = [record for _, record in part]
+            chunks.append(_chunk(split, records, [one for one, _ in part], settings))
+    todo = sum(len(chunk.records) for chunk in chunks)
+    return Plan(
+        standing=tuple(standing),
+        chunks=tuple(chunks),
+        records=len(wanted),
+        standing_records=len(wanted) - todo,
+    )
+
+
+def assemble(
+    keys: Iterable[str], corpus: Corpus, store: Store, spec: PrepareSpec, *, provider: str
+) -> Manifest:
+    """Write the manifest over finished shards and prove that every record has one outcome.
+
+    Raises:
+        DataError: a record without an outcome, nothing prepared, or too much rejected.
+    """
+    shards: list[Shard] = []
+    counts: dict[str, dict[str, int]] = {}
+    rejected: dict[str, int] = {}
+    for key in sorted(keys):
+        found = read_commit(store, f"shards/{key}")
+        if found is None:
+            raise DataError(f"{store.uri}/shards/{key}: not finished; run prepare again")
+        _add(rejected, found.metadata["rejected"])
+        if not found.metadata["rows"]:
+            continue
+        part, split = found.parts[ROWS_PART], found.metadata["split"]
+        shards.append(
+            Shard(
+                path=f"shards/{key}/{part.path}",
+                sha256=part.sha256,
+                rows=found.metadata["rows"],
+                size_bytes=part.size_bytes,
+                split=split,
+            )
+        )
+        _add(counts.setdefault(split, {}), found.metadata["counts"])
+    _reconcile(corpus, shards, rejected, spec)
+    manifest = Manifest(
+        kind=EMOTION_ROWS,
+        classes=corpus.classes,
+        shards=tuple(shards),
+        settings={**spec.model_dump(mode="json"), "faces": provider},
+        source={"root": corpus.root, "layout": corpus.layout},
+        counts=counts,
+        rejected=rejected,
+    )
+    fault_point("prepare.before_manifest")
+    body = manifest.to_json()
+    with contextlib.suppress(AlreadyExistsError):  # the same manifest was written before
+        store.put(f"manifests/{hashlib.sha256(body).hexdigest()[:32]}.json", body)
+    store.replace(MANIFEST_NAME, body)
+    return manifest
+
+
+def _refuse_clips(corpus: Corpus) -> None:
+    clips = sum(record.kind == "video" for record in corpus.records)
+    if clips:
+        raise DataError(
+            f"{corpus.root}: {clips} of {len(corpus.records)} records are clips; draw frames "
+            f"first: visage ncaers {corpus.root} OUT, then visage prepare OUT"
+        )
+
+
+def _chunk(
+    split: Split,
+    records: Sequence[Record],
+    prints: Sequence[str],
+    settings: str,
+    *,
+    keep_of: str | None = None,
+) -> Chunk:
+    text = "\n".join([settings, split, *prints])
+    key = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return Chunk(
+        key=key, split=split, records=tuple(records), fingerprints=tuple(prints), keep_of=keep_of
+    )
+
+
+def _standing_shards(store: Store, settings: str) -> Iterable[tuple[str, Split, list[str]]]:
+    for item in list(store.list("shards/")):
+        parts = item.key.split("/")
+        if len(parts) != 3 or parts[2] != MARKER:
+            continue
+        found = read_commit(store, f"shards/{parts[1]}")
+        if found is None or found.metadata.get("settings") != settings:
+            continue
+        yield parts[1], found.metadata["split"], known_fingerprints(store, parts[1])
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, count in more.items():
+        total[name] = total.get(name, 0) + count
+
+
+def _reconcile(
+    corpus: Corpus, shards: Sequence[Shard], rejected: Mapping[str, int], spec: PrepareSpec
+) -> None:
+    prepared, refused = sum(shard.rows for shard in shards), sum(rejected.values())
+    if prepared + refused != len(corpus.records):
+        raise DataError(
+            f"{corpus.root}: {len(corpus.records)} records, but {prepared} prepared and "
+            f"{refused} rejected; run prepare again"
+        )
+    if not prepared or refused > spec.max_rejected_share * len(corpus.records):
+        raise DataError(
+            f"{corpus.root}: {refused} of {len(corpus.records)} records rejected "
+            f"({', '.join(f'{code} {count}' for code, count in rejected.items())}); look at "
+            "them, or raise max_rejected_share"
+        )

@@ -1,0 +1,194 @@
+"""Checkpoints: written beside training, published by the commit protocol, trusted only when whole.
+
+A checkpoint's ledger segment is committed before the checkpoint itself, so a visible checkpoint
+always has its full history. Restoring walks from the newest to the oldest and takes the first
+whose every part matches its checksum, naming those it had to skip. Rows of the ledger leave memory
+only after their segment was published.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from visage.data.ledger import LedgerRow, to_parquet
+from visage.errors import CorruptError, StoreError, StoreUnavailableError
+from visage.faultpoints import fault_point
+from visage.store.base import Store
+from visage.store.commit import MARKER, commit, read_commit, read_part
+from visage.training.state import Best, RunState
+from visage.training.tensors import Snapshot, snapshot_bytes
+
+__all__ = ["CheckpointWriter", "Restored", "list_checkpoints", "restore"]
+
+log = logging.getLogger(__name__)
+STATE_PART = "state.json"
+WRITE_LIMIT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What a run continues from."""
+
+    name: str
+    state: RunState
+    parts: dict[str, bytes]
+    """Safetensors bytes by part name, without the suffix."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    name: str
+    step: int
+    ledger: str
+
+
+def list_checkpoints(store: Store) -> list[str]:
+    """Names of the published checkpoints, oldest first."""
+    names = []
+    for item in store.list("checkpoints/"):
+        parts = item.key.split("/")
+        if len(parts) == 3 and parts[2] == MARKER:
+            names.append(parts[1])
+    return sorted(names)
+
+
+def restore(store: Store) -> Restored | None:
+    """The newest checkpoint that is whole, or None if there is none; skipped ones are named."""
+    for name in reversed(list_checkpoints(store)):
+        try:
+            return read_checkpoint(store, name)
+        except CorruptError as err:
+            log.warning("checkpoint %s skipped: %s; trying the one before", name, err)
+    return None
+
+
+def read_checkpoint(store: Store, name: str) -> Restored:
+    """One checkpoint by name, every part checked."""
+    prefix = f"checkpoints/{name}"
+    found = read_commit(store, prefix)
+    if found is None:
+        raise CorruptError(f"{store.uri}/{prefix}: not published")
+    bodies = {part: read_part(store, prefix, part) for part in found.parts}
+    state = RunState.from_json(bodies.pop(STATE_PART), origin=f"{store.uri}/{prefix}")
+    parts = {part.removesuffix(".safetensors"): body for part, body in bodies.items()}
+    return Restored(name=name, state=state, parts=parts)
+
+
+class CheckpointWriter:
+    """Publishes snapshots from one background thread; at most one is under way."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keep: int,
+        age_limit_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._keep, self._age_limit_s, self._clock = store, keep, age_limit_s, clock
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._under_way: Future[_Written] | None = None
+        self._unpublished: list[LedgerRow] = []
+        self._last_success_s = clock()
+        self.newest: str | None = None
+        """Name of the newest checkpoint published by this writer."""
+        self.ledger: str | None = None
+        """Newest published ledger segment."""
+
+    def resume_from(self, restored: Restored) -> None:
+        """Continue the chain of a restored checkpoint."""
+        self.newest, self.ledger = restored.name, restored.state.ledger
+
+    def save(
+        self, state: RunState, snapshots: Mapping[str, Snapshot], rows: list[LedgerRow]
+    ) -> str:
+        """Start to publish; waits first for the one under way. Returns the checkpoint's name."""
+        self.settle()
+        self._unpublished += rows
+        name = f"{state.step:010d}-{secrets.token_hex(3)}"
+        pending = tuple(self._unpublished)
+        self._under_way = self._pool.submit(
+            self._write, name, state, dict(snapshots), pending, self.ledger
+        )
+        return name
+
+    def settle(self) -> None:
+        """Wait for the write under way and take its result in.
+
+        Raises:
+            StoreUnavailableError: nothing could be published for longer than the age limit.
+        """
+        if self._under_way is None:
+            return
+        try:
+            written = self._under_way.result(timeout=WRITE_LIMIT_S)
+        except StoreError as err:
+            age_s = self._clock() - self._last_success_s
+            if age_s > self._age_limit_s:
+                raise StoreUnavailableError(
+                    f"no checkpoint could be published for {age_s:.0f} s: {err}. "
+                    "Mend the store and run the same command again"
+                ) from err
+            log.warning("checkpoint not published (%s); training goes on, %.0f s old", err, age_s)
+            return
+        finally:
+            self._under_way = None
+        self.newest, self.ledger = written.name, written.ledger
+        self._unpublished = [row for row in self._unpublished if row.step >= written.step]
+        self._last_success_s = self._clock()
+
+    def close(self) -> None:
+        """Finish what is under way and stop the thread."""
+        try:
+            self.settle()
+        finally:
+            self._pool.shutdown(wait=True)
+
+    def _write(
+        self,
+        name: str,
+        state: RunState,
+        snapshots: dict[str, Snapshot],
+        rows: tuple[LedgerRow, ...],
+        parent: str | None,
+    ) -> _Written:
+        fault_point("train.before_checkpoint")
+        segment = self._write_ledger(name, rows, parent)
+        best = state.best
+        if best is not None and not best.checkpoint:
+            best = replace(best, checkpoint=name)
+        saved = replace(state, ledger=segment, best=best)
+        parts = {f"{part}.safetensors": snapshot_bytes(one) for part, one in snapshots.items()}
+        commit(self._store, f"checkpoints/{name}", {**parts, STATE_PART: saved.to_json()})
+        fault_point("train.after_checkpoint")
+        self._prune(name, best)
+        return _Written(name=name, step=state.step, ledger=segment)
+
+    def _write_ledger(self, name: str, rows: tuple[LedgerRow, ...], parent: str | None) -> str:
+        if not rows and parent is not None:
+            return parent
+        first = min((row.step for row in rows), default=0)
+        segment = f"{first:010d}-{name}"
+        metadata = {"parent": parent, "first_step": first}
+        parts: dict[str, bytes] = {"ledger.parquet": to_parquet(rows)}
+        commit(self._store, f"ledger/{segment}", parts, metadata=metadata)
+        return segment
+
+    def _prune(self, newest: str, best: Best | None) -> None:
+        """Forget old checkpoints, marker first, so that no reader sees a torn one.
+
+        Names after `newest` were found damaged when the run was resumed; they do not count.
+        """
+        names = [name for name in list_checkpoints(self._store) if name <= newest]
+        for name in names[: -self._keep]:
+            if best is not None and name == best.checkpoint:
+                continue
+            prefix = f"checkpoints/{name}/"
+            self._store.delete(f"{prefix}{MARKER}")
+            for item in list(self._store.list(prefix)):
+                self._store.delete(item.key)

@@ -1,0 +1,168 @@
+"""One optimizer step over the whole cluster: accumulate, agree, check, clip, update.
+
+Gradients are averaged by DistributedDataParallel; a last small all-reduce adds up losses and the
+ranks' wishes (stop, save), so that every rank takes the same decision at the same step. A
+non-finite loss on any rank stops all of them before any optimizer moves. Dropout is reseeded from
+(seed, step, rank), so no generator state needs saving.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.amp.autocast_mode import autocast
+from torch.amp.grad_scaler import GradScaler
+from torch.nn.parallel import DistributedDataParallel
+
+from visage.data.feed import Batch
+from visage.errors import NonFiniteLossError
+from visage.seeds import seed_of
+from visage.training.host import Host
+from visage.training.recipe import Phase, Recipe
+from visage.training.schedule import lr_at
+
+__all__ = ["StepResult", "Stepper", "is_half_precision"]
+
+SMALLEST_SCALE = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What one step gave, equal on all ranks."""
+
+    loss: float
+    """Mean over the global batch, summed over phases."""
+    means: dict[str, float]
+    """The recipe's logged quantities, averaged over the global batch."""
+    wishes: dict[str, bool]
+    """Whether any rank wished for it."""
+    lr: float
+    """Of the first phase."""
+
+
+class Stepper:
+    """Owns the distributed wrappers and gradient scalers of a recipe."""
+
+    def __init__(self, recipe: Recipe, host: Host, *, steps: int, epochs: float) -> None:
+        self._recipe, self._host = recipe, host
+        self._steps, self._epochs = steps, epochs
+        self._half = is_half_precision(recipe, host)
+        self._wrapped = {phase.name: self._wrap(phase) for phase in recipe.phases}
+        self._scalers = {
+            phase.name: GradScaler(host.device.type, enabled=self._half) for phase in recipe.phases
+        }
+
+    def step(self, batch: Batch, step: int, wishes: Mapping[str, bool]) -> StepResult:
+        """Advance every phase once on this rank's share of the global batch."""
+        torch.manual_seed(seed_of(self._recipe.spec.seed, "step", step, self._host.rank))
+        tensors = self._recipe.tensors(batch, self._host.device)
+        agreed: dict[str, float] = {}
+        lr = 0.0
+        for number, phase in enumerate(self._recipe.phases):
+            sums = self._backward(phase, tensors)
+            extra = wishes if number == 0 else {}
+            totals = self._agree(sums, extra)
+            self._check(totals, phase, step, batch)
+            phase_lr = self._update(phase, step)
+            lr = lr or phase_lr
+            for name, value in totals.items():
+                agreed[name] = agreed.get(name, 0.0) + value
+        count = agreed.pop("samples") / len(self._recipe.phases)
+        wished = {name: agreed.pop(f"wish.{name}") > 0 for name in wishes}
+        loss = agreed.pop("loss") / count
+        means = {name: value / count for name, value in agreed.items()}
+        return StepResult(loss=loss, means=means, wishes=wished, lr=lr)
+
+    def scaler_states(self) -> dict[str, dict[str, float]]:
+        """State of the gradient scalers by phase, plain numbers."""
+        return {name: scaler.state_dict() for name, scaler in self._scalers.items()}
+
+    def load_scaler_states(self, states: Mapping[str, dict[str, float]]) -> None:
+        """Put saved scaler states back."""
+        for name, state in states.items():
+            if state:
+                self._scalers[name].load_state_dict(state)
+
+    def _wrap(self, phase: Phase) -> torch.nn.Module:
+        if self._host.world == 1:
+            return phase.module
+        return DistributedDataParallel(phase.module, gradient_as_bucket_view=True)
+
+    def _backward(self, phase: Phase, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        module = self._wrapped[phase.name]
+        size = len(next(iter(tensors.values())))
+        starts = list(range(0, size, self._recipe.spec.micro_batch))
+        phase.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for start in starts:
+            part = {name: one[start : start + self._recipe.spec.micro_batch]
+                    for name, one in tensors.items()}  # fmt: skip
+            is_last = start == starts[-1]
+            count = len(next(iter(part.values())))
+            with (
+                self._sync(module, is_last),
+                autocast(self._host.device.type, dtype=torch.float16, enabled=self._half),
+            ):
+                loss, logged = module(part)
+            with self._sync(module, is_last):
+                self._scalers[phase.name].scale(loss * (count / size)).backward()
+            logged = {"loss": loss.detach() * count, **logged}
+            for name, value in logged.items():
+                sums[name] = sums.get(name, value.new_zeros(())) + value.detach().double()
+        sums["samples"] = torch.tensor(float(size), dtype=torch.float64)
+        return sums
+
+    @staticmethod
+    def _sync(module: torch.nn.Module, is_last: bool) -> contextlib.AbstractContextManager[object]:
+        """Exchange gradients only with the last micro-batch."""
+        if is_last or not isinstance(module, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return module.no_sync()
+
+    def _agree(self, sums: dict[str, Tensor], wishes: Mapping[str, bool]) -> dict[str, float]:
+        values = {
+            **sums,
+            **{f"wish.{name}": torch.tensor(float(on)) for name, on in wishes.items()},
+        }
+        device = self._host.device
+        vector = torch.stack([one.to(device, torch.float64) for one in values.values()])
+        return dict(zip(values, self._host.add(vector).tolist(), strict=True))
+
+    def _check(self, totals: dict[str, float], phase: Phase, step: int, batch: Batch) -> None:
+        scale = self._scalers[phase.name].get_scale()
+        if torch.isfinite(torch.tensor(totals["loss"])) and scale >= SMALLEST_SCALE:
+            return
+        raise NonFiniteLossError(
+            f"step {step}, {phase.name}: the loss is {totals['loss']} (gradient scale {scale:g}); "
+            f"no rank took the step. Rank {self._host.rank} read samples "
+            f"{batch.ids[:8].tolist()}…; lower the learning rate or look at these samples"
+        )
+
+    def _update(self, phase: Phase, step: int) -> float:
+        peak = phase.optimizer.defaults["lr"]
+        lr = lr_at(phase.schedule, step, peak_lr=peak, steps=self._steps, epochs=self._epochs)
+        for group in phase.optimizer.param_groups:
+            group["lr"] = lr
+        scaler = self._scalers[phase.name]
+        limit = self._recipe.spec.clip_norm
+        if limit is not None:
+            scaler.unscale_(phase.optimizer)
+            torch.nn.utils.clip_grad_norm_(phase.module.parameters(), limit)
+        scaler.step(phase.optimizer)
+        scaler.update()
+        return lr
+
+
+def is_half_precision(recipe: Recipe, host: Host) -> bool:
+    """Whether this run computes in fp16 on this device."""
+    match recipe.spec.precision:
+        case "fp32":
+            return False
+        case "fp16":
+            return True
+        case "auto":
+            return host.device.type == "cuda"
