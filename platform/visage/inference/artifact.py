@@ -85,7 +85,8 @@ def save_emotion_model(
         WEIGHTS: safetensors.torch.save(tensors),
         DESCRIPTION: _description(spec, classes, metadata or {}),
     }
-    return commit(store, prefix, parts, metadata={"schema": MODEL_SCHEMA, "kind": KIND}).digest()
+    told = {**(metadata or {}), "schema": MODEL_SCHEMA, "kind": KIND}
+    return commit(store, prefix, parts, metadata=told).digest()
 
 
 def load_emotion_model(uri: str, *, device: str = "cpu") -> EmotionArtifact:
