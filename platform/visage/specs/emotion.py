@@ -144,6 +144,13 @@ def _completed(given: Mapping[str, Any]) -> dict[str, Any]:
 def _contradictions(spec: EmotionModelSpec) -> Iterator[str]:
     """Sentences for keys that contradict each other or would be ignored."""
     two_branches = spec.uses_face and spec.uses_context
+    if spec.family == "caer-net-s" and not (
+        two_branches and (spec.attention, spec.fusion, spec.backbone) == ("CA", "adaptive", "cnn5")
+    ):
+        yield (
+            "caer-net-s is two branches of cnn5 with attention CA and fusion adaptive; "
+            "use family=glamor for other combinations"
+        )
     if not spec.uses_context and spec.attention != "none":
         yield f"inputs=F has no context to attend to; leave attention={spec.attention} out"
     if two_branches == (spec.fusion == "none"):
@@ -156,13 +163,6 @@ def _contradictions(spec: EmotionModelSpec) -> Iterator[str]:
         yield "inputs with mC and mask=none are fC; say fC"
     if "mC" not in spec.inputs and spec.mask != "none":
         yield f"inputs={spec.inputs} masks nothing; leave mask={spec.mask} out"
-    if spec.family == "caer-net-s" and not (
-        two_branches and (spec.attention, spec.fusion, spec.backbone) == ("CA", "adaptive", "cnn5")
-    ):
-        yield (
-            "caer-net-s is two branches of cnn5 with attention CA and fusion adaptive; "
-            "use family=glamor for other combinations"
-        )
     if (
         spec.backbone == "resnet18"
         and spec.widths != EmotionModelSpec.model_fields["widths"].default
