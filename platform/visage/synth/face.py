@@ -1,0 +1,227 @@
+"""Draws a person: identity, expression, pose and light in; a picture, 68 points and a box out.
+
+The head is painted unturned, lit as a relief and turned by resampling, and the 68 points go through the
+same projection, so the truth is exact. `render_portrait` gives a studio portrait; `draw_person` draws
+into a scene.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from visage.errors import SpecError
+from visage.faces.provider import Box, Image, Landmarks
+from visage.synth.body import paint_body
+from visage.synth.expression import Expression
+from visage.synth.features import paint_details, paint_skin
+from visage.synth.geometry import Features, features_of, landmarks_2d
+from visage.synth.hair import BACK_HAIR, paint_back_hair, paint_front_hair
+from visage.synth.identity import Colour, Identity
+from visage.synth.paint import Canvas, Floats, arc
+from visage.synth.relief import Light, Pose, heights, project, shade, soft_parts, unproject
+
+__all__ = ["Person", "Portrait", "draw_person", "person_landmarks", "render_portrait", "tight_box"]
+
+_HEAD = {"left": -1.75, "top": -2.1, "right": 1.75, "bottom": 2.55}
+_FACE = {"left": -1.08, "top": -1.42, "right": 1.08, "bottom": 1.98}
+_BOX_MARGIN = 0.06  # of the box's side, beyond the outermost landmarks
+_FOREHEAD = 0.14  # of the box's height, above the brows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Everything that decides how one person looks in one picture."""
+
+    identity: Identity
+    expression: Expression = field(default_factory=Expression)
+    pose: Pose = field(default_factory=Pose)
+    light: Light = field(default_factory=Light)
+    x: float
+    """Where the middle between the eyes lies, pixels."""
+    y: float
+    face_width: float
+    """Distance between the ears in pixels, 24 to 1024."""
+    lean: float = 0.0
+    """Shoulders to the side of the head, in halves of the face width."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portrait:
+    """A picture and its truth."""
+
+    image: Image
+    landmarks: Landmarks
+    box: Box
+
+
+def render_portrait(
+    identity: Identity,
+    expression: Expression,
+    *,
+    size: int = 256,
+    pose: Pose | None = None,
+    light: Light | None = None,
+    backdrop: Colour = (0.62, 0.66, 0.70),
+) -> Portrait:
+    """A square studio portrait of `size` pixels (64 to 2048); raises SpecError beyond."""
+    if not 64 <= size <= 2048:
+        raise SpecError(f"portrait size {size}: choose 64 to 2048 pixels")
+    x, y = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size))
+    glow = (1.08 - 0.28 * np.hypot(x + 0.2, y + 0.2))[..., None]
+    image = np.clip(np.asarray(backdrop) * glow * 255, 0, 255).astype(np.uint8)
+    person = Person(
+        identity=identity,
+        expression=expression,
+        pose=pose or Pose(),
+        light=light or Light(),
+        x=size / 2,
+        y=size * 0.46,
+        face_width=size * 0.40,
+    )
+    points = draw_person(image, person)
+    return Portrait(image=image, landmarks=points, box=tight_box(points))
+
+
+def person_landmarks(person: Person) -> Landmarks:
+    """The 68 points of a person in pixels, without drawing anything."""
+    features = features_of(person.identity, person.expression)
+    return _landmarks(person, features)
+
+
+def tight_box(points: Landmarks) -> Box:
+    """The face box of 68 points: brows to chin and ear to ear, with a small margin."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin_x, margin_y = (high - low) * _BOX_MARGIN
+    top = low[1] - (high[1] - low[1]) * _FOREHEAD
+    edges = (low[0] - margin_x, top, high[0] + margin_x + 1, high[1] + margin_y + 1)
+    x1, y1, x2, y2 = (round(float(edge)) for edge in edges)
+    return x1, y1, x2, y2
+
+
+def draw_person(image: Image, person: Person) -> Landmarks:
+    """Draw onto an RGB picture in place and return the 68 points; raises SpecError for a bad size."""
+    if not 24 <= person.face_width <= 1024:
+        raise SpecError(f"face_width {person.face_width:.0f}: choose 24 to 1024 pixels")
+    features = features_of(person.identity, person.expression)
+    sharpness = 2.0 if person.face_width < 110 else 1.5  # super-sampling costs its square
+    scale = person.face_width / 2
+    if person.identity.hair_style in BACK_HAIR:
+        hair = Canvas(**_HEAD, scale=scale)
+        paint_back_hair(hair, person.identity)
+        _composite(image, _turned(hair, person, features, flat=True), person)
+    body = _visible_body(image, person)
+    paint_body(body, person.identity, chin=features.chin, lean=person.lean)
+    _composite(image, (body.flattened(), body), person)
+    head = _paint_head(person, features, scale=scale * sharpness)
+    _composite(image, _turned(head, person, features), person)
+    return _landmarks(person, features)
+
+
+def _landmarks(person: Person, features: Features) -> Landmarks:
+    flat = landmarks_2d(features)
+    nose = person.identity.nose_width
+    z = heights(flat[:, 0], flat[:, 1], features, nose=nose)
+    units = project(flat, z, person.pose)
+    origin = np.array([person.x, person.y], np.float32)
+    return (units * np.float32(person.face_width / 2) + origin).astype(np.float32)
+
+
+def _paint_head(person: Person, features: Features, *, scale: float) -> Canvas:
+    """The unturned head on a canvas of `scale` pixels to the unit."""
+    identity, expression = person.identity, person.expression
+    head = Canvas(**_HEAD, scale=scale)
+    _ears(head, identity)
+    head.fill(features.contour, identity.skin)
+    paint_skin(head, identity, expression, features)
+    _light_skin(head, person, features)
+    paint_details(head, identity, expression, features)
+    paint_front_hair(head, identity)
+    return head
+
+
+def _light_skin(canvas: Canvas, person: Person, features: Features) -> None:
+    region = canvas.region(**_FACE)
+    x, y = canvas.grid(region)
+    nose = person.identity.nose_width
+    z = heights(x, y, features, nose=nose)
+    z = z + soft_parts(x, y, features, expression=person.expression, identity=person.identity)
+    level, shine = shade(z, scale=canvas.scale, light=person.light, pose=person.pose)
+    # Light that has gone through skin is red, so its shadows are warm.
+    dark = np.asarray(person.light.ambient, np.float32) * np.array([0.66, 0.52, 0.50], np.float32)
+    lit = np.asarray(person.light.key, np.float32) * np.float32(1.06)
+    part = canvas.rgb[region]
+    for plane in range(3):
+        here = part[..., plane]
+        here *= dark[plane] + (lit[plane] - dark[plane]) * level
+        here += np.float32(0.16 * person.light.key[plane]) * shine
+        np.clip(here, 0, 1, out=here)
+
+
+def _ears(canvas: Canvas, identity: Identity) -> None:
+    skin = np.asarray(identity.skin, np.float32)
+    for side in (-1.0, 1.0):
+        canvas.fill(arc(side * 1.0, 0.16, rx=0.15, ry=0.28), skin * 0.86, blur=0.01)
+        inner = skin * np.array([0.66, 0.52, 0.5], np.float32)
+        canvas.fill(arc(side * 1.04, 0.13, rx=0.065, ry=0.16), inner, opacity=0.6, blur=0.03)
+
+
+def _turned(
+    canvas: Canvas, person: Person, features: Features, *, flat: bool = False
+) -> tuple[Floats, Canvas]:
+    """The canvas after the pose, at picture resolution; `flat` hair turns without relief."""
+    scale = person.face_width / 2
+    target = _aligned(person, left=-1.95, top=-2.25, right=1.95, bottom=2.75)
+    everything = (slice(0, target.height), slice(0, target.width))
+    x, y = (np.ascontiguousarray(v) for v in np.broadcast_arrays(*target.grid(everything)))
+    whole = (slice(0, canvas.height), slice(0, canvas.width))
+    if flat:
+        field_z = np.full((canvas.height, canvas.width), -0.1, np.float32)
+    else:
+        field_z = heights(*canvas.grid(whole), features, nose=person.identity.nose_width)
+    columns, rows = unproject(
+        x, y, field_z, left=canvas.left, top=canvas.top, scale=canvas.scale, pose=person.pose
+    )
+    source = canvas.flattened()
+    if canvas.scale > scale:  # sampled more coarsely than painted: average first
+        source = cv2.blur(source, (2, 2), anchor=(0, 0))
+        columns, rows = columns - 0.5, rows - 0.5
+    turned = cv2.remap(source, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return turned, target
+
+
+def _aligned(person: Person, *, left: float, top: float, right: float, bottom: float) -> Canvas:
+    """A canvas at picture resolution whose pixels are pixels of the picture."""
+    scale = person.face_width / 2
+    column, row = np.floor(person.x + left * scale), np.floor(person.y + top * scale)
+    # Positions are of pixel centres, as detectors and annotators state them; hence the half.
+    left, top = (column - 0.5 - person.x) / scale, (row - 0.5 - person.y) / scale
+    return Canvas(left=left, top=top, right=right, bottom=bottom, scale=scale)
+
+
+def _visible_body(image: Image, person: Person) -> Canvas:
+    """A canvas for the body that ends where the picture does."""
+    scale = person.face_width / 2
+    left = max(-2.9 + min(person.lean, 0), -person.x / scale)
+    right = min(2.9 + max(person.lean, 0), (image.shape[1] - person.x) / scale)
+    bottom = max((image.shape[0] - person.y) / scale, 1.0)
+    return _aligned(person, left=left, top=0.6, right=max(right, left + 0.1), bottom=bottom)
+
+
+def _composite(image: Image, layer: tuple[Floats, Canvas], person: Person) -> None:
+    """Lay premultiplied RGBA over the picture where an aligned canvas belongs."""
+    rgba, canvas = layer
+    x = round(person.x + 0.5 + canvas.left * canvas.scale)
+    y = round(person.y + 0.5 + canvas.top * canvas.scale)
+    x1, y1 = max(0, x), max(0, y)
+    x2, y2 = min(image.shape[1], x + canvas.width), min(image.shape[0], y + canvas.height)
+    if x2 <= x1 or y2 <= y1:
+        return
+    part = rgba[y1 - y : y2 - y, x1 - x : x2 - x]
+    under = image[y1:y2, x1:x2]
+    through = 1 - part[..., 3]
+    for plane in range(3):
+        mixed = part[..., plane] * 255 + under[..., plane] * through
+        under[..., plane] = np.clip(mixed + 0.5, 0, 255)

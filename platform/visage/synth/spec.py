@@ -1,0 +1,134 @@
+"""Specs of the three corpora that can be drawn; the resolved values are kept beside the corpus."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from visage.data.records import Split
+from visage.specs.base import Spec
+from visage.specs.emotion import EMOTIONS
+from visage.synth.cues import CueSpec
+
+__all__ = ["CaerSSpec", "CaerSpec", "CorpusSpec", "RavdessSpec"]
+
+DRAWING_VERSION = 1
+"""Counts changes of what is drawn, so that a folder never mixes two drawings."""
+
+
+class CorpusSpec(Spec):
+    """What all drawn corpora have in common."""
+
+    drawing_version: Literal[1] = DRAWING_VERSION
+    """Version of the drawing code."""
+    seed: int = Field(0, ge=0)
+    """The same seed and settings give the same bytes."""
+    height: int = Field(400, ge=128, le=2160)
+    """Of a picture, pixels."""
+    width: int = Field(533, ge=128, le=3840)
+    """Of a picture, pixels."""
+
+
+class _SplitSpec(CorpusSpec):
+    """A corpus with splits whose people do not meet."""
+
+    per_class: int = Field(200, ge=3, le=100_000)
+    """Pictures or clips of each of the seven emotions over all splits."""
+    val_fraction: float = Field(0.1, gt=0.0, lt=0.5)
+    """Share of the val split."""
+    test_fraction: float = Field(0.2, gt=0.0, lt=0.5)
+    """Share of the test split."""
+    identities: int = Field(60, ge=3, le=100_000)
+    """People in the corpus; no one appears in two splits."""
+    cues: CueSpec = CueSpec()
+    """What face and setting tell about the label."""
+
+    @model_validator(mode="after")
+    def _train_remains(self) -> _SplitSpec:
+        if min(self.counts().values()) < 1:
+            raise ValueError(
+                f"per_class {self.per_class} leaves a split empty; ask for more, "
+                "or for smaller val_fraction and test_fraction"
+            )
+        return self
+
+    def counts(self) -> dict[Split, int]:
+        """How many of each class every split gets; they sum to per_class."""
+        val = max(1, round(self.per_class * self.val_fraction))
+        test = max(1, round(self.per_class * self.test_fraction))
+        return {"train": self.per_class - val - test, "val": val, "test": test}
+
+    def people(self, split: Split) -> range:
+        """Numbers of the people who appear in a split."""
+        val = max(1, round(self.identities * self.val_fraction))
+        test = max(1, round(self.identities * self.test_fraction))
+        train = self.identities - val - test
+        bounds = {"train": (0, train), "val": (train, train + val)}
+        return range(*bounds.get(split, (train + val, self.identities)))
+
+    def total(self) -> int:
+        """Pictures or clips in the whole corpus."""
+        return self.per_class * len(EMOTIONS)
+
+
+class CaerSSpec(_SplitSpec):
+    """Still pictures in the layout of CAER-S, with box lists."""
+
+    layout: Literal["caer-s"] = "caer-s"
+    image_format: Literal["jpg", "png"] = "jpg"
+    """The real corpus holds PNG; JPEG is a fifth of the size and quicker to write."""
+    jpeg_quality: int = Field(92, ge=50, le=100)
+    """Quality of JPEG pictures."""
+
+
+class CaerSpec(_SplitSpec):
+    """Short silent clips in the layout of CAER."""
+
+    layout: Literal["caer"] = "caer"
+    per_class: int = Field(20, ge=3, le=100_000)
+    """Clips of each of the seven emotions over all splits."""
+    height: int = Field(300, ge=128, le=2160)
+    """Of a frame, pixels; even."""
+    width: int = Field(400, ge=128, le=3840)
+    """Of a frame, pixels; even."""
+    frames: int = Field(12, ge=2, le=1000)
+    """Frames of a clip."""
+    fps: int = Field(12, ge=1, le=60)
+    """Frames a second."""
+
+    @model_validator(mode="after")
+    def _even(self) -> CaerSpec:
+        if self.height % 2 or self.width % 2:
+            raise ValueError(f"{self.width}x{self.height}: video needs even width and height")
+        return self
+
+
+class RavdessSpec(CorpusSpec):
+    """Spoken clips with sound in the layout and with the names of RAVDESS."""
+
+    layout: Literal["ravdess"] = "ravdess"
+    actors: int = Field(2, ge=1, le=24)
+    """Odd numbers are men, even numbers women, as in the real corpus."""
+    statements: int = Field(1, ge=1, le=2)
+    """1: kids are talking by the door; 2: dogs are sitting by the door, too."""
+    repetitions: int = Field(1, ge=1, le=2)
+    """Takes of each."""
+    height: int = Field(360, ge=128, le=2160)
+    """Of a frame, pixels; even (real: 720)."""
+    width: int = Field(640, ge=128, le=3840)
+    """Of a frame, pixels; even (real: 1280)."""
+    duration_s: float = Field(1.2, ge=0.5, le=10.0)
+    """Of a clip (real: 3 to 5)."""
+
+    @model_validator(mode="after")
+    def _even(self) -> RavdessSpec:
+        if self.height % 2 or self.width % 2:
+            raise ValueError(f"{self.width}x{self.height}: video needs even width and height")
+        return self
+
+    def total(self) -> int:
+        """Clips in the whole corpus: neutral has one intensity, the seven others two."""
+        return self.actors * self.statements * self.repetitions * 15
+
+
