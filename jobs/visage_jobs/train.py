@@ -7,6 +7,7 @@ resubmitted job continues its run, on the store and in MLflow alike.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import signal
@@ -40,7 +41,7 @@ from visage.training.run_dir import MODEL_PREFIX, RunInfo, open_run_dir
 from visage_jobs.cluster import ray_session
 from visage_jobs.train_worker import Events, train_worker
 
-__all__ = ["TrainJob", "TrainResult", "run_train"]
+__all__ = ["TrainJob", "TrainResult", "default_run_name", "run_train"]
 
 log = logging.getLogger(__name__)
 Watch = Callable[[Mapping[str, Any]], None]
@@ -75,6 +76,13 @@ class TrainResult:
     reused: bool
     curve: tuple[dict[str, Any], ...]
     """Events of this launch, for plots."""
+
+
+def default_run_name(recipe: str, spec: TrainSpec, data_uri: str) -> str:
+    """A name from spec and data, so that the same command always means the same run."""
+    manifest, _ = load_manifest(data_uri)
+    identity = hashlib.sha256(f"{spec.digest()}:{manifest.digest()}".encode()).hexdigest()
+    return f"{recipe}-{identity[:8]}"
 
 
 def run_train(job: TrainJob, *, watch: Watch | None = None) -> TrainResult:

@@ -1,9 +1,122 @@
-"""`visage train`."""
+"""`visage train`: one run of a recipe on prepared data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from visage_jobs.cli.console import JsonFlag, SetOption, bar, emit, say, verb
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from visage_jobs.train import TrainResult
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the app."""
+    app.command("train")(train)
+
+
+@verb
+def train(
+    recipe: Annotated[str, typer.Argument(help="What to train: emotion.")],
+    data: Annotated[str, typer.Option(help="Prepared corpus: a URI, or a name in the workspace.")],
+    preset: Annotated[
+        str, typer.Option(help="Shipped preset (emotion-small, …) or a YAML file.")
+    ] = "emotion-modern",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run; default from spec and data.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 2,
+    gpu: Annotated[bool, typer.Option("--gpu", help="One GPU for each worker.")] = False,
+    assign: SetOption = None,
+    workspace: Annotated[str | None, typer.Option(help="Folder or s3:// prefix.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster; default this machine.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved run.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train on Ray Train, with checkpoints, a ledger of consumed samples, and an MLflow run.
+
+    The same command continues a run that was killed or stopped, exactly where its last checkpoint
+    was; a finished run is left alone. SIGTERM saves a checkpoint and exits with 75.
+
+    Example: visage train emotion --data caer-s --preset emotion-small --set epochs=5
+    """
+    from visage.training.recipes import spec_class
+    from visage_jobs.presets import find_preset
+    from visage_jobs.train import TrainJob, default_run_name, run_train
+    from visage_jobs.workspace import Workspace
+
+    place = Workspace.open(workspace)
+    spec = spec_class(recipe).load(find_preset(preset), assignments=assign or ())
+    data_uri = data if "/" in data else place.data(data)
+    run_name = name or default_run_name(recipe, spec, data_uri)
+    job = TrainJob(
+        recipe=recipe,
+        spec=spec,
+        data_uri=data_uri,
+        run_uri=place.run(run_name),
+        tracking_uri=place.tracking_uri(),
+        workers=workers,
+        use_gpu=gpu,
+        address=address,
+    )
+    if dry_run:
+        plan = {"run": job.run_uri, "workers": workers, "spec": spec.model_dump(mode="json")}
+        emit(plan, as_json=as_json, table=lambda: f"{job.run_uri}\n{spec.to_yaml()}")
+        return
+    say(f"run {job.run_uri}")
+    with bar(quiet=as_json) as progress:
+        watch = Watcher(progress)
+        done = run_train(job, watch=watch)
+    emit(_as_json(done), as_json=as_json, table=lambda: _text(done))
+
+
+class Watcher:
+    """Shows the events of a run on a progress bar."""
+
+    def __init__(self, progress: Progress, *, label: str = "training") -> None:
+        self._progress, self._label = progress, label
+        self._task = progress.add_task(f"{label}: starting workers", total=None)
+        self._notes: dict[str, str] = {}
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Take one event."""
+        match event.get("type"):
+            case "started":
+                self._progress.update(self._task, completed=event["step"], total=event["steps"])
+                if event["step"]:
+                    say(f"continuing after step {event['step']}")
+            case "train":
+                self._progress.update(self._task, completed=event["step"], total=event["steps"])
+                self._notes["loss"] = f"{event['loss']:.3f}"
+            case "validation":
+                self._notes["val"] = f"{event['score']:.1%}"
+            case "restart":
+                say(f"worker group restarts: {event['ranks']}")
+        notes = " ".join(f"{name} {value}" for name, value in self._notes.items())
+        self._progress.update(self._task, description=f"{self._label} {notes}".strip())
+
+
+def _as_json(done: TrainResult) -> dict[str, object]:
+    return {
+        "run": done.run_uri,
+        "model": done.model_uri,
+        "digest": done.model_digest,
+        "steps": done.steps,
+        "score": done.score,
+        "mlflow_run": done.mlflow_run,
+        "reused": done.reused,
+    }
+
+
+def _text(done: TrainResult) -> str:
+    score = "" if done.score is None else f", validation accuracy {done.score:.1%}"
+    state = "was finished before" if done.reused else "finished"
+    return (
+        f"run {state}: {done.steps} steps{score}\nmodel {done.model_uri}\n"
+        f"next: visage evaluate emotion --model {done.model_uri}"
+    )
