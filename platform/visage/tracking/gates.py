@@ -94,6 +94,8 @@ def champion_gate(
         return _champion_result(
             False, None, policy, "the champion has no evaluation; run `visage evaluate` on it"
         )
+    if candidate.model_digest == champion.model_digest:
+        return _champion_result(True, 0.0, policy, "it is the champion")
     if (candidate.data_digest, candidate.split) != (champion.data_digest, champion.split):
         return _champion_result(
             False,
@@ -192,7 +194,8 @@ def _by_pairs(pairs: PairedAnswers, policy: GatePolicy) -> GateResult:
     found = bootstrap_difference(pairs.candidate, pairs.champion, confidence=policy.confidence)
     test = mcnemar(pairs.candidate, pairs.champion)
     passed = found.difference >= 0 or found.low >= -policy.champion_margin
-    advice = "" if passed else "; the loss may exceed the margin"
+    allowed = f"{policy.champion_margin * 100:g} points"
+    advice = "" if passed else f"; it may lose more than the {allowed} allowed"
     return _champion_result(
         passed,
         found.difference,

@@ -104,7 +104,7 @@ def reliability_figure(bins: Sequence[ReliabilityBin], ece: float | None) -> str
 
 
 def face_weight_figure(weights: Mapping[str, NDArray[np.float32]]) -> str:
-    """For each class the spread of the face branch's weight: 5 to 95 %, quartiles, median, as SVG."""
+    """The spread of the face branch's weight by class: 5 to 95 %, quartiles, median, as SVG."""
     names = [name for name, values in weights.items() if len(values)]
     marks = np.array([np.quantile(weights[n], [0.05, 0.25, 0.5, 0.75, 0.95]) for n in names])
 
