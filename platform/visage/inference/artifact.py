@@ -171,7 +171,7 @@ def _description(
 
 def _split(uri: str) -> tuple[Store, str]:
     parent, _, prefix = uri.rstrip("/").rpartition("/")
-    if not prefix or parent.endswith((":/", ":")) or prefix in (".", ".."):
+    if prefix in ("", ".", "..") or prefix.endswith(":") or parent.endswith((":", ":/")):
         raise SpecError(f"model {uri!r}: name the model's own folder, for example models/emotion-1")
     if not parent:
         parent = "/" if uri.startswith("/") else "."

@@ -1,8 +1,8 @@
 """Draw what the model saw: face boxes with their emotion, and where in the context it looked.
 
-The heat is on one scale for all pictures: nothing at weight zero, a third of full heat where a cell
+The heat is on one scale for all pictures: dark at weight zero, a third of full heat where a cell
 gets its even share, full heat at three times that or at the strongest cell if it is stronger. So an
-attention that prefers nothing looks like nothing, and is not blown up to look like something.
+attention that prefers nothing is an even tint, and is not blown up to look like a finding.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ __all__ = ["draw_overlay"]
 
 SMALLEST_SIDE = 256
 """Smaller pictures are enlarged by a whole factor; letters on 48 pixels cannot be read."""
+LARGEST_SIDE = 2048
+"""No picture is enlarged beyond this."""
 FULL_HEAT = 3.0
 """Times the even share at which the colour map ends."""
-OPACITY = 0.6
+OPACITY = (0.3, 0.65)
+"""Of the colour at no heat, where it darkens the picture, and at full heat."""
 COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167))
 """Okabe and Ito's, told apart by colour-blind people too; faces take turns."""
 
@@ -39,13 +42,24 @@ def draw_overlay(
         faces: What `predict_image` returned for it; of several faces the mean attention is drawn.
         show_attention: Whether to draw the heat and the outline of what the grid covers.
     """
-    factor = max(1, -(-SMALLEST_SIDE // min(image.shape[:2])))
-    canvas = np.repeat(np.repeat(image, factor, axis=0), factor, axis=1)
+    height, width = image.shape[:2]
+    factor = max(
+        1, min(-(-SMALLEST_SIDE // min(height, width)), LARGEST_SIDE // max(height, width))
+    )
+    canvas = _enlarged(image, factor)
     if show_attention and faces:
         _draw_heat(canvas, faces, factor)
     drawn = PillowImage.fromarray(canvas)
     _draw_faces(ImageDraw.Draw(drawn), faces, factor)
     return np.asarray(drawn)
+
+
+def _enlarged(image: Image, factor: int) -> Image:
+    if factor == 1:
+        return image.copy()
+    size = (image.shape[1] * factor, image.shape[0] * factor)
+    enlarged: Image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    return enlarged
 
 
 def _draw_heat(canvas: Image, faces: Sequence[FaceEmotion], factor: int) -> None:
@@ -61,7 +75,7 @@ def _draw_heat(canvas: Image, faces: Sequence[FaceEmotion], factor: int) -> None
     heat = _heat(mean, height=y2 - y1, width=x2 - x1)
     levels = np.rint(heat * 255).astype(np.uint8)
     colour = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]  # OpenCV's is BGR
-    opacity = (OPACITY * heat)[..., None]
+    opacity = (OPACITY[0] + (OPACITY[1] - OPACITY[0]) * heat)[..., None]
     part = canvas[y1:y2, x1:x2]
     part[:] = np.rint(part * (1.0 - opacity) + colour * opacity).astype(np.uint8)
     _outline(canvas, region)
@@ -87,24 +101,32 @@ def _draw_faces(draw: ImageDraw.ImageDraw, faces: Sequence[FaceEmotion], factor:
     width, height = draw.im.size
     side = min(width, height)
     stroke = max(2, side // 200)
-    tags: list[Box] = []
+    shown = []  # boxes first, so that no box runs through the label of another
     for index, face in enumerate(faces):
-        colour = COLOURS[index % len(COLOURS)]
-        x1, y1, x2, y2 = box = _scaled(face.box, factor)
-        draw.rectangle((x1 - 1, y1 - 1, x2, y2), outline=(0, 0, 0), width=stroke + 2)
-        draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=colour, width=stroke)
+        box = clip_box(_scaled(face.box, factor), width=width, height=height)
+        if box is not None:
+            shown.append((face, box, COLOURS[index % len(COLOURS)]))
+            _frame(draw, box, colour=shown[-1][2], stroke=stroke)
+    tags: list[Box] = []
+    for face, box, colour in shown:
         text = f"{face.label} {face.probabilities[face.label]:.0%}"
-        font = _font(text, size=max(13, side // 22), width=width)
-        tag = _tag_place(draw, text, font, box=box, taken=tags)
+        font = _font(text, size=max(13, side // 28), width=width)
+        others = [other for _, other, _ in shown if other != box]
+        tag = _tag_place(draw, text, font, box=box, taken=[*tags, *others])
         tags.append(tag)
         draw.rectangle(tag, fill=(0, 0, 0), outline=colour, width=max(1, stroke // 2))
-        draw.text(
-            ((tag[0] + tag[2]) / 2, (tag[1] + tag[3]) / 2),
-            text,
-            fill=(255, 255, 255),
-            font=font,
-            anchor="mm",
-        )
+        centre = ((tag[0] + tag[2]) / 2, (tag[1] + tag[3]) / 2)
+        draw.text(centre, text, fill=(255, 255, 255), font=font, anchor="mm")
+
+
+def _frame(
+    draw: ImageDraw.ImageDraw, box: Box, *, colour: tuple[int, int, int], stroke: int
+) -> None:
+    """A coloured frame between two dark lines; both meet the box's edge from inside."""
+    x1, y1, x2, y2 = box
+    draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=(0, 0, 0), width=min(stroke + 2, x2 - x1))
+    if x2 - x1 > 2 and y2 - y1 > 2:
+        draw.rectangle((x1 + 1, y1 + 1, x2 - 2, y2 - 2), outline=colour, width=stroke)
 
 
 def _font(text: str, *, size: int, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -137,7 +159,7 @@ def _tag_place(
         if y == y_inside and not any(_overlap(places[-1], other) for other in taken):
             return places[-1]
     free = [place for place in places if not any(_overlap(place, other) for other in taken)]
-    return (free or places)[0]
+    return (free or places)[0]  # in a crowd, some label has to lie on something
 
 
 def _overlap(one: Box, other: Box) -> bool:
