@@ -1,0 +1,116 @@
+"""Evaluations of one corpus split in a workspace: find the model, score it, write its report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from visage.data.records import Split
+from visage.data.shards import load_manifest
+from visage.inference.artifact import load_emotion_model
+from visage.store.base import join_uri
+from visage.store.open import open_store
+from visage.tracking.evaluation import Evaluation
+from visage.tracking.registry import Registry
+from visage.tracking.report import write_report
+from visage.tracking.report.content import EvaluationReport, PairedComparison
+from visage.tracking.report.sources import report_of
+from visage_jobs.evaluate import EvaluateJob, Progress, evaluate_emotion, evaluation_name
+from visage_jobs.gallery import gallery, worst_mistakes
+from visage_jobs.workspace import Workspace
+
+__all__ = ["Evaluator", "curves_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """One split of one prepared corpus, and where evaluations of it go."""
+
+    workspace: Workspace
+    data_uri: str
+    split: Split
+    address: str | None = None
+
+    def model_uri(self, reference: str) -> str:
+        """The weights that a registry reference, a run's name or a URI stands for."""
+        if "@" in reference or (
+            reference.count("/") == 1 and reference.rpartition("/")[2].isdigit()
+        ):
+            return Registry(self.workspace.tracking_uri()).resolve(reference).uri
+        if "/" in reference:
+            return reference
+        return join_uri(self.workspace.run(reference), "model")
+
+    def plan(self, reference: str) -> dict[str, object]:
+        """What an evaluation would read and write."""
+        uri = self.model_uri(reference)
+        return {"model": uri, "data": self.data_uri, "split": self.split, "out": self._out(uri)}
+
+    def evaluate(
+        self,
+        reference: str,
+        *,
+        against: str | None = None,
+        progress: Progress | None = None,
+        with_report: bool = True,
+    ) -> tuple[Evaluation, str]:
+        """The evaluation of a model and the path of its report ("" without one)."""
+        uri = self.model_uri(reference)
+        found = self._evaluate(uri, progress)
+        if not with_report:
+            return found, ""
+        comparison = None
+        if against is not None:
+            other_uri = self.model_uri(against)
+            pairs = found.paired_with(self._evaluate(other_uri, progress))
+            if pairs is not None:
+                comparison = PairedComparison.of(pairs, candidate=uri, champion=other_uri)
+        report = replace(self.report(found), comparison=comparison)
+        return found, self.write(report, found)
+
+    def report(self, found: Evaluation) -> EvaluationReport:
+        """Scores, plots, attention overlays and worst mistakes of an evaluation."""
+        return replace(
+            report_of(
+                found, title="Emotion recognition", subtitle=f"{self.data_uri}, {self.split}"
+            ),
+            gallery=gallery(found, self.data_uri),
+            mistakes=worst_mistakes(found, self.data_uri),
+        )
+
+    def write(self, report: EvaluationReport, found: Evaluation) -> str:
+        """Put the page beside the evaluation; returns its path or URI."""
+        with tempfile.TemporaryDirectory() as folder:
+            page = write_report(Path(folder) / "report.html", report)
+            open_store(found.uri).replace("report.html", page.read_bytes())
+        return join_uri(found.uri, "report.html")
+
+    def _out(self, model_uri: str) -> str:
+        manifest, _ = load_manifest(self.data_uri)
+        digest = load_emotion_model(model_uri).digest
+        return self.workspace.evaluation(evaluation_name(digest, manifest.digest(), self.split))
+
+    def _evaluate(self, model_uri: str, progress: Progress | None) -> Evaluation:
+        job = EvaluateJob(
+            model_uri=model_uri,
+            data_uri=self.data_uri,
+            out=self._out(model_uri),
+            split=self.split,
+            address=self.address,
+        )
+        return evaluate_emotion(job, progress=progress)
+
+
+def curves_of(events: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """Training curves for a report from the events of a run."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    names = {"train": {"loss": "train/loss", "accuracy": "train/accuracy"},
+             "validation": {"loss": "val/loss", "score": "val/accuracy"}}  # fmt: skip
+    for event in events:
+        for key, name in names.get(str(event.get("type")), {}).items():
+            if key in event:
+                curves.setdefault(name, []).append((int(event["step"]), float(event[key])))
+    return curves
