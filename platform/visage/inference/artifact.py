@@ -123,8 +123,16 @@ def load_emotion_model(uri: str, *, device: str = "cpu") -> EmotionArtifact:
     )
 
 
-def new_emotion_model(spec: EmotionModelSpec) -> nn.Module:
-    """An untrained model; the trunks start from `spec.pretrained` where the spec names a file."""
+def new_emotion_model(spec: EmotionModelSpec, *, classes: Sequence[str] | None = None) -> nn.Module:
+    """An untrained model; the trunks start from `spec.pretrained` where the spec names a file.
+
+    Raises:
+        SpecError: the file is missing or holds another network, or `classes` (those of the data)
+            do not fit the spec's outputs: better now than when the trained model is saved.
+        CorruptError: the file cannot be read.
+    """
+    if classes is not None:
+        _check_classes(classes, spec)
     weights = None if spec.pretrained is None else read_weights(Path(spec.pretrained))
     return build_emotion_model(spec, trunk_weights=weights)
 
@@ -212,7 +220,7 @@ def _check_classes(classes: Sequence[object], spec: EmotionModelSpec) -> None:
     if len(names) != spec.class_count or len(set(names)) != len(classes):
         raise SpecError(
             f"classes {list(classes)}: the model has {spec.class_count} outputs; "
-            "give each one its own name, or set class_count"
+            "give each one its own name, or set model.class_count"
         )
 
 

@@ -220,6 +220,12 @@ def test_an_impossible_device_is_a_usage_error(published, device):
         load_emotion_model(str(published), device=device)
 
 
+def test_a_model_for_data_with_other_classes_is_refused_before_it_is_trained(tiny_spec):
+    with pytest.raises(SpecError, match=r"set model\.class_count"):
+        new_emotion_model(tiny_spec, classes=(*EMOTIONS, "Calm"))
+    assert new_emotion_model(tiny_spec, classes=EMOTIONS).training
+
+
 def test_pretrained_trunks_are_read_from_both_formats_and_needed_only_once(tmp_path):
     weights = ResNet18().state_dict()
     safetensors.torch.save_file(weights, tmp_path / "w.safetensors")
