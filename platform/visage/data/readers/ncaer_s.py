@@ -1,7 +1,8 @@
 """Layout `ncaer-s`: `images/<split>/<Class>/x.jpg` with face boxes in `crop/<split>/<Class>/x.txt`.
 
 A box file holds one line `x1,y1,x2,y2`; 0,0,0,0 says that no face was found. Picture names may hold
-several dots, so only the last suffix is exchanged. A `manifest.jsonl` names the source videos.
+several dots, so only the last suffix is exchanged. A `manifest.jsonl` names the source videos, or
+what groups them (show, actor).
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def _sources(tree: Tree) -> dict[str, str]:
             continue
         try:
             row = json.loads(line)
-            sources[str(row["path"])] = str(row["source_video"])
-        except (ValueError, KeyError, TypeError):
+            sources[str(row["path"])] = str(row.get("group") or row["source_video"])
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
                 f"{tree.root / MANIFEST}:{number}: not a row with `path` and `source_video`; "
                 "build the corpus again"
