@@ -7,6 +7,7 @@ place where Ray gathers faces over requests into batches.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -48,13 +49,13 @@ class EmotionReplica:
         await self._service.prove()
 
 
-def build_app(spec: ServeSpec) -> serve.Application:
-    """The application to run; resolves and pins the model here, before anything is started.
+def build_app(spec: ServeSpec, pinned: PinnedModel | None = None) -> serve.Application:
+    """The application to run; the model is resolved and pinned here unless it is `pinned` already.
 
     Raises:
         SpecError, NotFoundError, CorruptError: as `pin_model`.
     """
-    pinned = pin_model(spec)
+    pinned = pinned or pin_model(spec)
     deployment = serve.deployment(
         serve.ingress()(EmotionReplica),
         name="emotion",
@@ -85,9 +86,10 @@ def _open_service(spec: ServeSpec, pinned: PinnedModel) -> EmotionService:
 
     torch.set_num_threads(spec.torch_threads)
     artifact = load_pinned(pinned, device=spec.device)
+    weights_dir = Path(spec.face_weights) if spec.face_weights else None
     network = Network(EmotionPredictor(artifact))
     preparer = Preparer(
-        open_detector=partial(open_provider, spec.faces),
+        open_detector=partial(open_provider, spec.faces, weights_dir=weights_dir),
         inputs=artifact.spec.input,
         limits=spec.limits,
         threads=spec.prepare_threads,

@@ -35,6 +35,12 @@ class PinnedModel:
     uri: str
     digest: str
 
+    @property
+    def title(self) -> str:
+        """For people: name, version and the start of the digest."""
+        version = "" if self.version is None else f"/{self.version}"
+        return f"{self.name}{version} ({self.digest[:12]})"
+
 
 def pin_model(spec: ServeSpec) -> PinnedModel:
     """Resolve `spec.model` and check that exactly these weights are published.
@@ -54,6 +60,9 @@ def pin_model(spec: ServeSpec) -> PinnedModel:
             f"model {spec.model!r} is a registry reference: set tracking_uri to where the registry "
             "lives, or give the URI of an artefact"
         )
+    database = spec.tracking_uri.removeprefix("sqlite:///")
+    if database != spec.tracking_uri and not Path(database).exists():  # asking would create it
+        raise NotFoundError(f"{database}: no model was registered there yet\n{HOW_TO_GET_ONE}")
     try:
         found = Registry(spec.tracking_uri).resolve(spec.model)
     except TrackingError as err:

@@ -165,7 +165,7 @@ class ServiceReply(WireModel):
     """What finds the faces of pictures without boxes."""
     detector_licence: str
     """Licence of the detector's code and weights."""
-    limits: dict[str, float]
+    limits: dict[str, int | float]
     """What one request may bring."""
     batches: dict[str, int]
     """Forward passes of this replica so far by the number of faces in them."""

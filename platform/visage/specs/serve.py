@@ -35,6 +35,8 @@ class ServeSpec(Spec):
     """Where the registry lives; needed only when `model` is a reference."""
     faces: Literal["auto", "dlib68", "fan"] = "auto"
     """Which detector finds the faces of pictures that come without boxes."""
+    face_weights: str | None = None
+    """Folder of the weights of `fan`; None means torch's download cache."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the network runs; `cuda` asks Ray for one GPU per replica."""
     host: str = "127.0.0.1"
@@ -63,6 +65,11 @@ class ServeSpec(Spec):
     """How long the proof, one real inference, may take."""
     limits: RequestLimits = RequestLimits()
     """What one request may bring."""
+
+    @property
+    def answer_within_s(self) -> float:
+        """The longest that a request may take, upload included."""
+        return self.limits.upload_timeout_s + self.request_timeout_s
 
     @property
     def names_registry(self) -> bool:

@@ -1,0 +1,171 @@
+"""`visage serve`: put the emotion endpoint on Ray Serve, and take it down again without loss.
+
+Everything that can be wrong is looked at before Ray is started: the model, its digest, the port.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+
+from visage.errors import SpecError, VisageError
+from visage.specs.serve import ServeSpec
+from visage_jobs.cluster import ray_session
+from visage_serve.pinned import PinnedModel, pin_model
+
+__all__ = ["Endpoint", "EndpointFailedError", "check_port", "serving", "wait_for_stop"]
+
+log = logging.getLogger(__name__)
+
+APP_NAME = "visage-emotion"
+PROXY_GRACE_S = 5.0
+"""The proxy gives up this much later than the replica, whose answer says why."""
+POLL_S = 1.0
+TAKE_DOWN_S = 40.0
+
+
+class EndpointFailedError(VisageError):
+    """The endpoint did not come up, or did not stay up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A running endpoint."""
+
+    url: str
+    model: PinnedModel
+
+    def example(self) -> str:
+        """A command to paste."""
+        return f"curl -F image=@picture.jpg {self.url}/v1/emotion"
+
+
+@contextmanager
+def serving(spec: ServeSpec, *, address: str | None = None) -> Iterator[Endpoint]:
+    """The endpoint, up and proven by a real inference; drained and taken down on the way out.
+
+    Args:
+        spec: What to serve and where.
+        address: A Ray cluster; by default the connected one, $RAY_ADDRESS, or one of our own.
+
+    Raises:
+        NotFoundError, CorruptError, SpecError: no such model, other weights, or a taken port.
+        EndpointFailedError: no replica became ready.
+    """
+    pinned = pin_model(spec)
+    is_remote = bool(address or os.environ.get("RAY_ADDRESS"))
+    was_connected = _is_connected()
+    if not is_remote:
+        check_port(spec.host, spec.port)
+    with ray_session(address=address, cpus=_cpus_for(spec)):
+        try:
+            _deploy(spec, pinned)
+            yield Endpoint(url=_url(spec), model=pinned)
+        finally:
+            # a Ray of our own ends with the session, a remote one keeps Serve for its other apps
+            end_serve = was_connected and not is_remote
+            _within(TAKE_DOWN_S, partial(_take_down, end_serve=end_serve))
+
+
+def _is_connected() -> bool:
+    ray = sys.modules.get("ray")  # importing it would fix how it authenticates, too early
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _deploy(spec: ServeSpec, pinned: PinnedModel) -> None:
+    from ray import serve
+
+    from visage_serve.app import build_app
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its news for people is ours, twice
+    serve.start(
+        http_options={
+            "host": spec.host,
+            "port": spec.port,
+            "request_timeout_s": spec.answer_within_s + PROXY_GRACE_S,
+        }
+    )
+    try:
+        serve.run(build_app(spec, pinned), name=APP_NAME, route_prefix="/")
+    except RuntimeError as err:
+        raise EndpointFailedError(f"no replica became ready: {err}") from err
+
+
+def _take_down(*, end_serve: bool) -> None:
+    from ray import serve
+
+    serve.delete(APP_NAME)
+    if end_serve and not serve.status().applications:
+        serve.shutdown()
+
+
+def _within(timeout_s: float, work: Callable[[], None]) -> None:
+    """Run to the end, or leave it behind: a Ray that is gone itself would hold us for a minute."""
+    worker = threading.Thread(target=work, name="take-down", daemon=True)
+    worker.start()
+    worker.join(timeout_s)
+    if worker.is_alive():
+        log.warning("Ray did not take the endpoint down within %.0f s; leaving it", timeout_s)
+
+
+def wait_for_stop() -> str:
+    """Block until SIGTERM, SIGINT or the end of the application; says which it was.
+
+    Raises:
+        EndpointFailedError: Ray gave the application up.
+    """
+    from ray import serve
+
+    stop = threading.Event()
+    received: list[str] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        stop.set()
+
+    before = {each: signal.signal(each, note) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while not stop.wait(POLL_S):
+            state = serve.status().applications.get(APP_NAME)
+            if state is None:
+                return "deleted"
+            if state.status == "DEPLOY_FAILED":
+                raise EndpointFailedError(f"the application ended: {state.message}")
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    return received[0]
+
+
+def check_port(host: str, port: int) -> None:
+    """SpecError if nothing can listen there; Ray would try for long and then hang."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as err:
+        reason = "something else listens there" if err.errno == errno.EADDRINUSE else str(err)
+        raise SpecError(f"{host}:{port}: {reason}; choose another --port") from None
+
+
+def _cpus_for(spec: ServeSpec) -> int:
+    """Logical CPUs of a local Ray: the replicas', and one for what Serve itself starts."""
+    return max(4, int(spec.replicas * spec.replica_cpus) + 1)
+
+
+def _url(spec: ServeSpec) -> str:
+    host = "127.0.0.1" if spec.host in ("0.0.0.0", "::") else spec.host
+    return f"http://[{host}]:{spec.port}" if ":" in host else f"http://{host}:{spec.port}"
