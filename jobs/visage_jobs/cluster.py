@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["ray_session", "usable_cpus"]
+__all__ = ["quiet_ray_data", "ray_session", "usable_cpus"]
 
 OBJECT_STORE_BYTES = 512 << 20
 QUIET = {
@@ -21,6 +21,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # warnings of the core that a person cannot act on
 }
 
 
@@ -54,13 +55,16 @@ def ray_session(*, address: str | None = None, cpus: int | None = None) -> Itera
             object_store_memory=OBJECT_STORE_BYTES,
             **quiet,
         )
-    _quiet_data_logs()
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _quiet_data_logs() -> None:
-    for name in ("ray.data", "ray.train", "ray.serve", "ray.tune"):
+def quiet_ray_data() -> None:
+    """Silence Ray Data's own log lines and bars; it configures its loggers when it is imported."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)

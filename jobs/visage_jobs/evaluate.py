@@ -36,7 +36,7 @@ from visage.metrics.classification import (
 )
 from visage.store.open import open_store
 from visage.tracking.evaluation import EVALUATION_FILE, EVALUATION_SCHEMA, Evaluation
-from visage_jobs.cluster import ray_session, usable_cpus
+from visage_jobs.cluster import quiet_ray_data, ray_session, usable_cpus
 
 __all__ = ["EvaluateJob", "evaluate_emotion", "evaluation_name"]
 
@@ -190,6 +190,7 @@ def _predictions(job: EvaluateJob, manifest: Manifest, progress: Progress) -> pa
     with ray_session(address=job.address):
         import ray
 
+        quiet_ray_data()
         actors = max(1, min(len(spans), usable_cpus()))
         dataset = ray.data.from_items(spans, override_num_blocks=len(spans)).flat_map(
             PredictShard,

@@ -20,7 +20,7 @@ from visage.data.records import Corpus
 from visage.faces import open_provider
 from visage.specs.prepare import PrepareSpec
 from visage.store.open import open_store
-from visage_jobs.cluster import ray_session, usable_cpus
+from visage_jobs.cluster import quiet_ray_data, ray_session, usable_cpus
 
 __all__ = ["PrepareJob", "PrepareResult", "plan_prepare", "run_prepare"]
 
@@ -142,6 +142,7 @@ def _on_ray(job: PrepareJob, chunks: tuple[Chunk, ...], settings: str) -> Iterat
     with ray_session(address=job.address):
         import ray
 
+        quiet_ray_data()
         config = {
             "spec": job.spec.model_dump(mode="json"),
             "weights_dir": job.weights_dir,

@@ -39,7 +39,6 @@ from visage.store.open import open_store
 from visage.tracking.runs import TrackedRun, open_run
 from visage.training.run_dir import MODEL_PREFIX, RunInfo, open_run_dir
 from visage_jobs.cluster import ray_session
-from visage_jobs.train_worker import Events, train_worker
 
 __all__ = ["TrainJob", "TrainResult", "default_run_name", "run_train"]
 
@@ -162,6 +161,8 @@ def _launch(job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch) -> l
 def _fit(job: TrainJob, launch: str, events: Path, folder: Path) -> None:
     import ray.train
     import ray.train.torch
+
+    from visage_jobs.train_worker import Events, train_worker
 
     config = {
         "run_uri": job.run_uri,
