@@ -77,7 +77,7 @@ def connect(tracking_uri: str) -> Any:
     """
     _check_scheme(tracking_uri)
     folder = local_folder(tracking_uri)
-    _limit_waiting()
+    _tame()
     try:
         if folder is None:
             return _quiet_client(tracking_uri)
@@ -104,7 +104,8 @@ def classify(err: Exception, what: str) -> TrackingError:
 
 def _shown(text: str) -> str:
     """Short, and without the password a URI may carry."""
-    return re.sub(r"//[^/@\s]+@", "//…@", text)[:REASON_CHARACTERS]
+    safe = re.sub(r"//[^/@\s]+@", "//…@", text)
+    return safe if len(safe) <= REASON_CHARACTERS else f"{safe[:REASON_CHARACTERS]}…"
 
 
 def _check_scheme(tracking_uri: str) -> None:
@@ -117,12 +118,13 @@ def _check_scheme(tracking_uri: str) -> None:
     )
 
 
-def _limit_waiting() -> None:
-    """MLflow's own defaults (120 s, 7 retries) would stop a training run for many minutes."""
+def _tame() -> None:
+    """MLflow's own defaults wait for many minutes, call home and print on stdout."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT_S))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(REQUEST_RETRIES))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 def _quiet_client(tracking_uri: str) -> Any:
@@ -130,6 +132,7 @@ def _quiet_client(tracking_uri: str) -> Any:
         warnings.simplefilter("ignore")  # deprecations inside MLflow's own database layer
         from mlflow import MlflowClient
 
-        for noisy in ("mlflow", "alembic"):  # MLflow sets its levels at import: ours come after
+        # MLflow sets its levels at import: ours come after
+        for noisy in ("mlflow", "alembic", "urllib3.connectionpool"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         return MlflowClient(tracking_uri, registry_uri=tracking_uri)

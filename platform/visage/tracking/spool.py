@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from visage.tracking.operations import Metrics, Operation, from_line, to_line
 
@@ -33,7 +34,7 @@ class Spool:
         self._lock = threading.Lock()
         self._pending: deque[tuple[Operation, bytes]] = deque(_read(path))
         self._bytes = sum(len(line) for _, line in self._pending)
-        self._file: BinaryIO | None = None
+        self._is_on_disk = True
         self._file_bytes = 0
         self._rewrite()
 
@@ -83,49 +84,39 @@ class Spool:
             earlier = _read(path)
             self._pending.extendleft(reversed(earlier))
             self._bytes += sum(len(line) for _, line in earlier)
-            self._close_file()
             former, self._path = self._path, path
             self._rewrite()
             former.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file; it is removed if nothing is pending."""
+        """Remove the file if nothing is pending."""
         with self._lock:
-            self._close_file()
             if not self._pending:
                 self._path.unlink(missing_ok=True)
 
     def _rewrite(self) -> None:
         """Make the file hold exactly what is pending."""
-        self._close_file()
-        try:
+        body = b"".join(line for _, line in self._pending)
+        arriving = self._path.with_suffix(".arriving")
+        with self._disk_may_fail():
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            arriving = self._path.with_suffix(".arriving")
-            arriving.write_bytes(b"".join(line for _, line in self._pending))
+            arriving.write_bytes(body)
             arriving.replace(self._path)
-            self._file = self._path.open("ab", buffering=0)
-            self._file_bytes = self._bytes
-        except OSError as err:
-            log.warning(
-                "spool %s cannot be written (%s); metrics wait in memory only", self._path, err
-            )
+            self._file_bytes = len(body)
 
     def _write(self, line: bytes) -> None:
-        if self._file is None:
-            return
-        try:
-            self._file.write(line)
+        with self._disk_may_fail(), self._path.open("ab", buffering=0) as file:
+            file.write(line)
             self._file_bytes += len(line)
-        except OSError as err:
-            log.warning(
-                "spool %s cannot be written (%s); metrics wait in memory only", self._path, err
-            )
-            self._close_file()
 
-    def _close_file(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    @contextmanager
+    def _disk_may_fail(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            if self._is_on_disk:
+                log.warning("spool %s: %s; records wait in memory only", self._path, err.strerror)
+            self._is_on_disk = False
 
 
 def _read(path: Path) -> list[tuple[Operation, bytes]]:
