@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from visage.errors import AlreadyExistsError, VisageError
+from visage.errors import AlreadyExistsError, StoreUnavailableError, VisageError
 from visage.store.base import Store
 from visage_jobs.doctor.check import Check, fail, ok, warn
 
@@ -44,6 +44,8 @@ def check_store(store: Store, *, with_multipart: bool) -> Check:
         did = _exercise(store, key)
         if with_multipart:
             did.append(_exercise_multipart(store, large))
+    except StoreUnavailableError as err:
+        return fail("store", str(err), "check the endpoint, the network and AWS_ENDPOINT_URL")
     except VisageError as err:
         return fail("store", str(err), "grant get, put, list and delete below this place")
     finally:
@@ -78,7 +80,7 @@ def check_skew(
 
 def check_tracking(tracking_uri: str) -> Check:
     """The tracking server answers a search; a database that does not exist yet can be created."""
-    from visage.tracking.backend import connect, local_folder
+    from visage.tracking.backend import classify, connect, local_folder
 
     folder = local_folder(tracking_uri)
     if folder is not None and not Path(tracking_uri.removeprefix("sqlite:///")).exists():
@@ -86,10 +88,8 @@ def check_tracking(tracking_uri: str) -> Check:
     try:
         client = connect(tracking_uri)
         count = len(client.search_experiments(max_results=100))
-    except VisageError as err:
-        return _tracking_failed(str(err))
     except Exception as err:  # MLflow's own and its HTTP library's; the outcome is the failed check
-        return _tracking_failed((str(err).splitlines() or [type(err).__name__])[0][:160])
+        return _tracking_failed(str(classify(err, tracking_uri)))
     where = "local database" if folder is not None else "tracking server"
     return ok("mlflow", f"{where} answers, {count} experiments")
 
