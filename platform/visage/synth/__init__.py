@@ -1,1 +1,1 @@
-"""Synthetic corpora with known truth, in the on-disk layouts of the real ones."""
+"""Corpora with known truth: drawn people whose faces and settings carry an emotion."""

@@ -1,7 +1,7 @@
-"""A cheap painter for what stands behind people: drawn at half size, enlarged, hence softly focused.
+"""A cheap painter for what stands behind people: drawn at half size, so softly focused.
 
-Positions are in picture heights from the top left corner: y in [0, 1], x in [0, aspect]. Colours are
-sRGB 0 to 255.
+Positions are in picture heights from the top left corner: y in [0, 1], x in [0, aspect]. Colours
+are sRGB 0 to 255.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from visage.faces.provider import Image
 from visage.synth.paint import Floats
@@ -30,11 +31,15 @@ class Backdrop:
         self.aspect = self.width / self.height
         self.image: Image = np.zeros((self.height, self.width, 3), np.uint8)
 
-    def finished(self) -> Image:
-        """The picture at its final size, (height, width, 3)."""
-        return np.asarray(
-            cv2.resize(self.image, self.final, interpolation=cv2.INTER_LINEAR), np.uint8
-        )
+    def finished(self, *, tint: NDArray[np.float64] | None = None, mirrored: bool = False) -> Image:
+        """The picture at its final size, (height, width, 3), its channels times `tint` (3,)."""
+        image = self.image
+        if tint is not None:
+            table = np.clip(np.arange(256)[:, None] * tint, 0, 255).astype(np.uint8)
+            image = np.asarray(cv2.LUT(image, table.reshape(1, 256, 3)), np.uint8)
+        if mirrored:
+            image = np.asarray(cv2.flip(image, 1), np.uint8)
+        return np.asarray(cv2.resize(image, self.final, interpolation=cv2.INTER_LINEAR), np.uint8)
 
     def gradient(self, stops: Sequence[Shade], *, top: float = 0.0, bottom: float = 1.0) -> None:
         """Fill rows from `top` to `bottom` with colours from first to last."""
@@ -108,9 +113,9 @@ class Backdrop:
         if sigma > 0.4:
             cv2.GaussianBlur(self.image, (0, 0), sigma, dst=self.image)
 
-    def _fixed(self, points: Sequence[Sequence[float]] | Floats) -> np.ndarray[
-        tuple[int, ...], np.dtype[np.int32]
-    ]:
+    def _fixed(
+        self, points: Sequence[Sequence[float]] | Floats
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
         scaled = np.asarray(points, np.float32) * (self.height * (1 << _BITS))
         return np.round(scaled).astype(np.int32)
 

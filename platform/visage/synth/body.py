@@ -103,7 +103,8 @@ def _band(canvas: Canvas, identity: Identity, neckline: Floats, lean: float) -> 
         hood[:, 0] = (hood[:, 0] - lean) * 1.28 + lean
         hood[:, 1] += 0.12
         canvas.fill(ribbon(hood, 0.34 * (1.05 - 0.3 * t**4)), fabric * 0.62, blur=0.02, over=False)
-        canvas.fill(ribbon(hood - [0, 0.04], 0.26), fabric * 0.94, blur=0.02, over=False)
+        upper = hood - np.array([0, 0.04], np.float32)
+        canvas.fill(ribbon(upper, 0.26), fabric * 0.94, blur=0.02, over=False)
         for sign in (-1.0, 1.0):
             cord = np.array([[sign * 0.32 + lean, 2.5], [sign * 0.35 + lean, 3.35]], np.float32)
             canvas.fill(ribbon(cord, 0.055), fabric * 0.3 + 0.65, opacity=0.95)
@@ -145,18 +146,26 @@ def _shirt(canvas: Canvas, identity: Identity, lean: float) -> None:
         whole[hole_region] *= 1 - hole
         canvas.blend(region, whole[region], inner * 0.95)
         for sign in (-1.0, 1.0):
-            lapel = [[half + 0.1, 1.84], [half + 0.34, 2.05], [1.02, 2.75], [0.78, 2.85], [0.03, 4.6]]
+            lapel = [
+                [half + 0.1, 1.84],
+                [half + 0.34, 2.05],
+                [1.02, 2.75],
+                [0.78, 2.85],
+                [0.03, 4.6],
+            ]
             lapel += [[0.36, 3.2], [half + 0.02, 2.2]]
             points = np.asarray(lapel, np.float32) * np.array([sign, 1], np.float32)
             points[:, 0] += lean
-            canvas.fill(points + [0.03 * sign, 0.05], fabric * 0.35, opacity=0.5, blur=0.03, over=False)
+            below = points + np.array([0.03 * sign, 0.05], np.float32)
+            canvas.fill(below, fabric * 0.35, opacity=0.5, blur=0.03, over=False)
             canvas.fill(points, fabric * (0.84 if sign < 0 else 0.78))
     for sign in (-1.0, 1.0):
         wing = np.array(
             [[half - 0.02, 1.68], [half + 0.16, 1.86], [0.6, 2.52], [0.03, 2.54]], np.float32
         ) * np.array([sign, 1], np.float32)
         wing[:, 0] += lean
-        canvas.fill(wing + [0, 0.05], inner * 0.35, opacity=0.45, blur=0.03, over=False)
+        below = wing + np.array([0, 0.05], np.float32)
+        canvas.fill(below, inner * 0.35, opacity=0.45, blur=0.03, over=False)
         canvas.fill(wing, np.minimum(inner * (1.04 if sign < 0 else 0.96) + 0.03, 1.0))
     bottom = 4.4 if identity.clothes == "jacket" else _BOTTOM
     seam = np.array([[lean, 2.55], [lean, bottom]], np.float32)

@@ -1,8 +1,7 @@
 """Draws a corpus in the layout of CAER-S: class folders of pictures, and the community's box lists.
 
-    <root>/train/<Class>/NNNN.jpg   <root>/test/<Class>/NNNN.jpg   (val pictures lie under test/)
-    <root>/train.txt val.txt test.txt   relpath,label_index,x1,y1,x2,y2
-    <root>/truth.jsonl synth.json
+<root>/train/<Class>/NNNN.jpg <root>/test/<Class>/NNNN.jpg (val pictures lie under test/)
+<root>/train.txt val.txt test.txt relpath,label_index,x1,y1,x2,y2 <root>/truth.jsonl synth.json
 """
 
 from __future__ import annotations
@@ -91,9 +90,7 @@ def write_caer_s(
         kept=kept,
         size_bytes=size_of(root, (picture.path for picture in pictures)),
         seconds=watch.seconds(),
-        counts={
-            split: dict.fromkeys(EMOTIONS, count) for split, count in chosen.counts().items()
-        },
+        counts={split: dict.fromkeys(EMOTIONS, count) for split, count in chosen.counts().items()},
     )
 
 

@@ -1,8 +1,9 @@
 """How much face and context say about the label, stated before anything is drawn.
 
-The label y is drawn first. The face shows y with probability `face_accuracy`, else one of the emotions
-that people confuse y with; the setting shows y with probability `context_accuracy`, else any other.
-Given y the two are independent, so the best possible accuracy of each cue, and of both, is arithmetic.
+The label y is drawn first. The face shows y with probability `face_accuracy`, else one of the
+emotions that people confuse y with; the setting shows y with probability `context_accuracy`, else
+any other. Given y the two are independent, so the best possible accuracy of each cue, and of
+both, is arithmetic.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a drawn face does: muscle-like parameters, one prototype for each emotion, and mixtures.
 
-Every parameter is a plain float with 0 as rest, close to the facial action units (AU) that people code
-by hand. A talking head moves `mouth_open`, `mouth_stretch` and `lip_press`; an emotion moves the rest.
+Every parameter is a plain float with 0 as rest, close to the facial action units (AU) that people
+code by hand. A talking head moves `mouth_open`, `mouth_stretch` and `lip_press`; an emotion moves
+the rest.
 """
 
 from __future__ import annotations

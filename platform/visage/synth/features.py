@@ -1,6 +1,7 @@
 """Paints eyes, brows, mouth, nostrils, beard and glasses onto the canvas of a face.
 
-`paint_skin` lays what the light then shades; `paint_details` lays what shines or lies in the dark.
+`paint_skin` lays what the light then shades; `paint_details` lays what shines or lies in the
+dark.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def paint_details(
 
 
 def _beard(canvas: Canvas, identity: Identity, features: Features) -> None:
-    """A shadow along the jaw and over the lip; full beards are darker, stubble lets skin through."""
+    """A shadow along the jaw and over the lip, light for stubble, dark for a full beard."""
     chin, mouth = features.chin, features.mouth
     strength = 0.18 + 0.55 * identity.beard
     colour = np.asarray(identity.hair, np.float32) * 0.7 + np.asarray(identity.skin, np.float32) * (
@@ -113,9 +114,7 @@ def _nostrils(canvas: Canvas, identity: Identity, features: Features) -> None:
         canvas.fill(ribbon(wing, 0.02), dark, opacity=0.38, blur=0.014)
 
 
-def _mouth_inside(
-    canvas: Canvas, identity: Identity, expression: Expression, mouth: Mouth
-) -> None:
+def _mouth_inside(canvas: Canvas, identity: Identity, expression: Expression, mouth: Mouth) -> None:
     skin = np.asarray(identity.skin, np.float32)
     line = (skin * np.array([0.42, 0.26, 0.25], np.float32)).astype(np.float32)
     if mouth.gap < 0.03:
@@ -138,7 +137,7 @@ def _open_mouth(canvas: Canvas, expression: Expression, mouth: Mouth) -> None:
     x, y = canvas.grid(region)
     centre = 0.5 * (mouth.upper_inner[20] + mouth.lower_inner[20])
     middle_y, half = float(centre[1]), float(mouth.upper_inner[-1, 0])
-    # Upper teeth hang from the upper lip's contour; lower ones show where the lower lip is drawn down.
+    # Upper teeth hang from the upper lip; lower ones show where the lower lip is drawn down.
     lip = np.interp(x[0], mouth.upper_inner[:, 0], mouth.upper_inner[:, 1]).astype(np.float32)
     reach = min(0.125, 0.85 * mouth.gap)
     edge = np.clip((lip[None, :] + reach - y) * canvas.scale, 0, 1)
@@ -193,19 +192,25 @@ def _eyeball(canvas: Canvas, identity: Identity, eye: Eye) -> None:
     canvas.blend(region, cover, white)
     iris_x, iris_y = eye.iris
     radius = 0.108 * identity.eye_size
-    away = np.sqrt((x - iris_x) ** 2 + (y - iris_y) ** 2) / np.float32(radius)
-    pixel = np.float32(1.0 / (radius * canvas.scale))
-    disc = np.clip((1 - away) / pixel + 0.5, 0, 1)
+    away = np.hypot(x - np.float32(iris_x), y - np.float32(iris_y)) / np.float32(radius)
+    pixel = 1.0 / (radius * canvas.scale)
+    disc = _edge(np.float32(1) - away, pixel)
     glow = 0.85 + 0.55 * np.clip((y - iris_y) / radius, -0.6, 1)
     ring = 1 - 0.62 * np.clip((away - 0.72) / 0.28, 0, 1)
     tone = np.asarray(identity.iris, np.float32) * (glow * ring * under_lid)[..., None]
     canvas.blend(region, cover * disc, tone)
-    pupil = np.clip((0.44 - away) / pixel + 0.5, 0, 1)
+    pupil = _edge(np.float32(0.44) - away, pixel)
     canvas.blend(region, cover * pupil, (0.03, 0.02, 0.03))
     spark_x, spark_y = iris_x - 0.36 * radius, iris_y - 0.36 * radius
-    spark = np.sqrt((x - spark_x) ** 2 + (y - spark_y) ** 2) / np.float32(0.27 * radius)
-    shine = np.clip((1 - spark) / (pixel * 3) + 0.5, 0, 1)
+    spark = np.hypot(x - np.float32(spark_x), y - np.float32(spark_y))
+    spark = spark / np.float32(0.27 * radius)
+    shine = _edge(np.float32(1) - spark, 3 * pixel)
     canvas.blend(region, cover * shine, (1.0, 1.0, 1.0))
+
+
+def _edge(inside: Floats, pixel: float) -> Floats:
+    """Anti-aliased coverage of where `inside` is positive, its unit being 1 / pixel pixels."""
+    return np.asarray(np.clip(inside * np.float32(1 / pixel) + 0.5, 0, 1), np.float32)
 
 
 def _glasses(canvas: Canvas, features: Features) -> None:

@@ -1,7 +1,7 @@
 """Where a face's features lie: contour, brows, eyes, nose and mouth as curves, and the 68 points.
 
-Units: half the distance between the ears is 1, the eye line is y = 0, x to the right, y down, z towards
-the viewer. What is painted and what is stated as truth are read from the same curves.
+Units: half the distance between the ears is 1, the eye line is y = 0, x to the right, y down, z
+towards the viewer. What is painted and what is stated as truth are read from the same curves.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def contour_half_width(y: Floats, *, chin: float, jaw: float) -> Floats:
     up = np.clip(y / SKULL_TOP, 0.0, 1.0)
     below = (1.0 - down**jaw) ** (1 / 1.65)
     above = (1.0 + 0.05 * np.sin(np.pi * up)) * (1.0 - up**2.5) ** (1 / 2.1)
-    return np.where(y >= 0, below, above).astype(np.float32)
+    return np.asarray(np.where(y >= 0, below, above), np.float32)
 
 
 def features_of(identity: Identity, expression: Expression) -> Features:
@@ -112,9 +112,9 @@ def _contour(*, chin: float, jaw: float) -> Floats:
     low_y = (chin * np.sin(theta)).astype(np.float32)
     top_x = contour_half_width(top_y, chin=chin, jaw=jaw) * np.where(theta < np.pi / 2, -1, 1)
     low_x = contour_half_width(low_y, chin=chin, jaw=jaw) * np.where(theta < np.pi / 2, 1, -1)
-    return np.concatenate(
-        [np.stack([top_x, top_y], 1), np.stack([low_x, low_y], 1)[1:-1]]
-    ).astype(np.float32)
+    return np.concatenate([np.stack([top_x, top_y], 1), np.stack([low_x, low_y], 1)[1:-1]]).astype(
+        np.float32
+    )
 
 
 def _jaw_points(features: Features) -> Floats:
@@ -191,8 +191,8 @@ def _mouth(identity: Identity, expression: Expression) -> Mouth:
     raised, lowered = max(0.0, e.upper_lip), max(0.0, e.lower_lip)
     smile, frown = max(0.0, e.mouth_corner), max(0.0, -e.mouth_corner)
     half = 0.37 * identity.mouth_width
-    half *= 1 + 0.26 * smile + 0.05 * frown + (0.2 if e.mouth_stretch > 0 else 0.45) * (
-        e.mouth_stretch
+    half *= (
+        1 + 0.26 * smile + 0.05 * frown + (0.2 if e.mouth_stretch > 0 else 0.45) * (e.mouth_stretch)
     )
     t = np.linspace(-1.0, 1.0, 41, dtype=np.float32)
     side = 1.0 + 0.5 * e.asymmetry * t

@@ -1,6 +1,7 @@
 """Hair: what hangs behind the head and what lies over it, shaded as strands.
 
-Strands are a smooth noise across the direction of growth, so they cost one interpolation per pixel.
+Strands are a smooth noise across the direction of growth, so they cost one interpolation per
+pixel.
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ def _curls(canvas: Canvas, identity: Identity, *, behind: bool) -> None:
     """A cloud of overlapping balls, darker below."""
     rng = rng_of("curls", identity.number, int(behind))
     count = 22 if behind else 15
-    angles = np.linspace(np.pi * (0.86 if behind else 1.08), np.pi * (2.14 if behind else 1.92), count)
+    angles = np.linspace(
+        np.pi * (0.86 if behind else 1.08), np.pi * (2.14 if behind else 1.92), count
+    )
     for angle in angles:
         reach = 1.16 if behind else 0.98
         x = reach * np.cos(angle) * rng.uniform(0.95, 1.05)

@@ -1,19 +1,19 @@
 """Who is drawn: proportions, colours, hair and clothes of one imaginary person.
 
-An identity is a function of its number and the corpus seed; the same person looks the same in every
-picture, frame and process.
+An identity is a function of its number and the corpus seed; the same person looks the same in
+every picture, frame and process.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from visage.seeds import rng_of
 
-__all__ = ["Clothes", "Colour", "HairStyle", "Identity", "draw_identity"]
+__all__ = ["Clothes", "Colour", "HairStyle", "Identity", "draw_identity", "dressed"]
 
 Colour = tuple[float, float, float]
 """sRGB in [0, 1]."""
@@ -21,9 +21,9 @@ HairStyle = Literal["crop", "side", "quiff", "bob", "fringe", "long", "bun", "cu
 Clothes = Literal["crew", "vneck", "shirt", "jacket", "turtleneck", "hoodie"]
 
 _SKINS: tuple[Colour, ...] = (
-    (0.98, 0.86, 0.78),
-    (0.96, 0.81, 0.70),
-    (0.93, 0.75, 0.61),
+    (0.94, 0.81, 0.73),
+    (0.93, 0.77, 0.66),
+    (0.90, 0.72, 0.58),
     (0.87, 0.67, 0.52),
     (0.78, 0.57, 0.42),
     (0.66, 0.46, 0.33),
@@ -65,7 +65,7 @@ _CLOTHES: tuple[Clothes, ...] = ("crew", "vneck", "shirt", "jacket", "turtleneck
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """One person; lengths are in face units (half the width between the ears), or factors near 1."""
+    """One person; lengths are in face units (half the face's width), or factors near 1."""
 
     number: int
     is_female: bool
@@ -140,6 +140,17 @@ def draw_identity(number: int, *, seed: int = 0) -> Identity:
         glasses=bool(rng.random() < 0.12),
         age=float(rng.random() ** 1.5),
         part=1.0 if rng.random() < 0.5 else -1.0,
+    )
+
+
+def dressed(identity: Identity, rng: np.random.Generator) -> Identity:
+    """The same person on another day: other clothes."""
+    first, second = (int(index) for index in rng.permutation(len(_FABRICS))[:2])
+    return replace(
+        identity,
+        fabric=_varied(_FABRICS[first], rng, spread=0.03),
+        accent=_varied(_FABRICS[second], rng, spread=0.03),
+        clothes=_CLOTHES[int(rng.integers(len(_CLOTHES)))],
     )
 
 

@@ -1,4 +1,4 @@
-"""Things that stand in rooms: balloons, gifts, bins, plants, shelves; some say something, some do not."""
+"""Things that stand in rooms: balloons, gifts, bins, plants; some tell, some do not."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = [
     "balloon",
     "bin_bag",
     "bolt",
-    "burst",
     "bunting",
+    "burst",
     "flame",
     "gift",
     "lamp",
-    "picture_frame",
     "pick",
+    "picture_frame",
     "plant",
     "shelf",
     "streamer",
@@ -45,7 +45,11 @@ def balloon(b: Backdrop, rng: np.random.Generator, *, x: float, y: float, size: 
     string = [[x, y + size * 1.2], [x + sway, y + size * 2.6], [x - sway, y + size * 4.5]]
     b.line(string, (225, 225, 225), width=0.003)
     b.polygon(
-        [[x, y + size * 1.1], [x - size * 0.16, y + size * 1.36], [x + size * 0.16, y + size * 1.36]],
+        [
+            [x, y + size * 1.1],
+            [x - size * 0.16, y + size * 1.36],
+            [x + size * 0.16, y + size * 1.36],
+        ],
         lighter(colour, 0.7),
     )
     b.ball(x, y, rx=size, ry=size * 1.2, colour=colour)
@@ -111,8 +115,16 @@ def flame(b: Backdrop, rng: np.random.Generator, *, x: float, y: float, size: fl
     for share, colour in ((1.0, (205, 40, 18)), (0.72, (246, 112, 22)), (0.42, (255, 214, 92))):
         w, h = size * 0.42 * share, size * share * rng.uniform(0.9, 1.1)
         tip = [x + lean * h * 0.6, y - h]
-        left = [[x - w, y], [x - w * 0.95, y - h * 0.3], [x - w * 0.35 + lean * h * 0.3, y - h * 0.6]]
-        right = [[x + w * 0.5 + lean * h * 0.3, y - h * 0.5], [x + w * 0.9, y - h * 0.24], [x + w, y]]
+        left = [
+            [x - w, y],
+            [x - w * 0.95, y - h * 0.3],
+            [x - w * 0.35 + lean * h * 0.3, y - h * 0.6],
+        ]
+        right = [
+            [x + w * 0.5 + lean * h * 0.3, y - h * 0.5],
+            [x + w * 0.9, y - h * 0.24],
+            [x + w, y],
+        ]
         b.polygon([*left, tip, *right], colour)
 
 
@@ -136,8 +148,9 @@ def tree(b: Backdrop, rng: np.random.Generator, *, x: float, width: float, colou
     lean = rng.normal(0, 0.05)
     b.polygon(
         [
-            [x - width, 1.05], [x - width * 0.55 + lean * 0.5, 0.5], [x - width * 0.35 + lean, -0.05],
-            [x + width * 0.35 + lean, -0.05], [x + width * 0.5 + lean * 0.5, 0.5], [x + width, 1.05],
+            [x - width, 1.05], [x - width * 0.55 + lean * 0.5, 0.5],
+            [x - width * 0.35 + lean, -0.05], [x + width * 0.35 + lean, -0.05],
+            [x + width * 0.5 + lean * 0.5, 0.5], [x + width, 1.05],
         ],
         colour,
     )  # fmt: skip
@@ -157,8 +170,8 @@ def bin_bag(b: Backdrop, rng: np.random.Generator, *, x: float, y: float, size: 
     """A tied rubbish bag."""
     tone = pick(rng, ((38, 42, 38), (52, 56, 50), (70, 78, 50), (44, 44, 52)), spread=5)
     b.ellipse(x, y - size * 0.5, rx=size * 0.62, ry=size * 0.55, colour=tone)
-    b.polygon([[x - size * 0.2, y - size * 0.9], [x + size * 0.24, y - size * 1.3],
-               [x - size * 0.14, y - size * 1.25], [x + size * 0.18, y - size * 0.9]], tone)  # fmt: skip
+    knot = [[-0.2, 0.9], [0.24, 1.3], [-0.14, 1.25], [0.18, 0.9]]
+    b.polygon([[x + size * dx, y - size * dy] for dx, dy in knot], tone)
     for _ in range(3):
         ox, oy = rng.uniform(-0.35, 0.3) * size, rng.uniform(0.3, 0.8) * size
         crease = [[x + ox, y - oy], [x + ox + size * 0.14, y - oy - size * 0.16]]
@@ -179,7 +192,9 @@ def plant(b: Backdrop, rng: np.random.Generator, *, x: float, y: float, size: fl
                [x + size * 0.24, y], [x - size * 0.24, y]], pot)  # fmt: skip
 
 
-def picture_frame(b: Backdrop, rng: np.random.Generator, *, x: float, y: float, size: float) -> None:
+def picture_frame(
+    b: Backdrop, rng: np.random.Generator, *, x: float, y: float, size: float
+) -> None:
     """A framed landscape."""
     w, h = size * rng.uniform(0.9, 1.4), size
     b.rectangle(x, y, w=w, h=h, colour=pick(rng, ((90, 66, 46), (60, 60, 64), (196, 172, 120))))
@@ -194,8 +209,8 @@ def lamp(b: Backdrop, rng: np.random.Generator, *, x: float, y: float, size: flo
     """A lamp with a shade, lit; x, y is the middle of its foot."""
     b.line([[x, y], [x, y - size]], (70, 66, 62), width=0.012)
     shade = pick(rng, ((240, 214, 160), (214, 200, 190), (150, 170, 160)))
-    b.polygon([[x - size * 0.24, y - size * 1.4], [x + size * 0.24, y - size * 1.4],
-               [x + size * 0.4, y - size * 0.9], [x - size * 0.4, y - size * 0.9]], shade)  # fmt: skip
+    cone = [[-0.24, 1.4], [0.24, 1.4], [0.4, 0.9], [-0.4, 0.9]]
+    b.polygon([[x + size * dx, y - size * dy] for dx, dy in cone], shade)
     b.glow(x, y - size, radius=size * 0.8, colour=(255, 220, 160), strength=0.25)
 
 

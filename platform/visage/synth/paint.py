@@ -1,16 +1,17 @@
 """A small canvas: anti-aliased shapes in face units on float pictures.
 
-Invariant: a shape only touches the pixels of its own bounding box, so that the cost of a feature is its
-area, not the picture's.
+Invariant: a shape only touches the pixels of its own bounding box, so that the cost of a feature
+is its area, not the picture's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Canvas", "Floats", "Region", "arc", "ribbon", "smooth_curve"]
 
@@ -34,10 +35,6 @@ class Canvas:
         self.rgb: Floats = np.zeros((self.height, self.width, 3), np.float32)
         self.alpha: Floats = np.zeros((self.height, self.width), np.float32)
 
-    def pixels(self, points: Floats) -> Floats:
-        """Units to pixels; (n, 2)."""
-        return (points - np.array([self.left, self.top], np.float32)) * np.float32(self.scale)
-
     def grid(self, region: Region) -> tuple[Floats, Floats]:
         """x (1, w) and y (h, 1) in units of the pixel centres of a region."""
         rows = np.arange(region[0].start, region[0].stop, dtype=np.float32)
@@ -48,27 +45,33 @@ class Canvas:
 
     def region(self, *, left: float, top: float, right: float, bottom: float) -> Region:
         """The pixels of a rectangle in units, clipped to the canvas."""
-        x1 = int(np.clip((left - self.left) * self.scale, 0, self.width))
-        x2 = int(np.clip(np.ceil((right - self.left) * self.scale), x1, self.width))
-        y1 = int(np.clip((top - self.top) * self.scale, 0, self.height))
-        y2 = int(np.clip(np.ceil((bottom - self.top) * self.scale), y1, self.height))
+        # Plain numbers: NumPy on scalars costs more than the painting of a small feature.
+        x1 = min(max(int((left - self.left) * self.scale), 0), self.width)
+        x2 = min(max(math.ceil((right - self.left) * self.scale), x1), self.width)
+        y1 = min(max(int((top - self.top) * self.scale), 0), self.height)
+        y2 = min(max(math.ceil((bottom - self.top) * self.scale), y1), self.height)
         return slice(y1, y2), slice(x1, x2)
 
     def mask(self, points: Floats, *, blur: float = 0.0) -> tuple[Region, Floats]:
         """The coverage in [0, 1] of a polygon, its edge softened over `blur` units."""
         margin = 2.5 * blur + 2.0 / self.scale
-        low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
-        region = self.region(left=low[0], top=low[1], right=high[0], bottom=high[1])
+        (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        region = self.region(
+            left=left - margin, top=top - margin, right=right + margin, bottom=bottom + margin
+        )
         shape = (region[0].stop - region[0].start, region[1].stop - region[1].start)
         if 0 in shape:
             return region, np.zeros(shape, np.float32)
         sigma = blur * self.scale
         shrink = max(1, int(sigma / 1.5))  # a soft edge needs few pixels
         small = (-(-shape[0] // shrink), -(-shape[1] // shrink))
-        offset = np.array([region[1].start, region[0].start], np.float32)
-        fixed = ((self.pixels(points) - offset) / shrink - 0.5) * (1 << _SHIFT)
+        zoom = self.scale / shrink * (1 << _SHIFT)
+        half = 0.5 * (1 << _SHIFT) - 0.5  # pixel centres; the other half rounds
+        column = (self.left + region[1].start / self.scale) * zoom + half
+        row = (self.top + region[0].start / self.scale) * zoom + half
+        fixed = np.floor(points * np.float32(zoom) - np.array([column, row], np.float32))
         covered = np.zeros(small, np.uint8)
-        cv2.fillPoly(covered, [np.round(fixed).astype(np.int32)], (255,), cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(covered, [fixed.astype(np.int32)], (255,), cv2.LINE_AA, _SHIFT)
         if sigma > 0.3:
             covered = cv2.GaussianBlur(covered, (0, 0), sigma / shrink)
         if shrink > 1:
@@ -106,10 +109,14 @@ class Canvas:
         region, cover = self.mask(points, blur=blur)
         self.blend(region, cover * np.float32(opacity), colour, over=over)
 
-    def flattened(self) -> Floats:
+    def flattened(self) -> NDArray[np.uint8]:
         """Premultiplied RGBA, (height, width, 4), so that it may be resampled without fringes."""
-        red, green, blue = (self.rgb[..., plane] * self.alpha for plane in range(3))
-        return np.asarray(cv2.merge([red, green, blue, self.alpha]), np.float32)
+        layer = np.empty((self.height, self.width, 4), np.uint8)
+        strength = self.alpha * np.float32(255)
+        for plane in range(3):
+            layer[..., plane] = np.minimum(self.rgb[..., plane], 1) * strength + np.float32(0.5)
+        layer[..., 3] = strength + np.float32(0.5)
+        return layer
 
 
 def smooth_curve(points: Floats, *, samples: int = 40, closed: bool = False) -> Floats:
@@ -125,19 +132,24 @@ def smooth_curve(points: Floats, *, samples: int = 40, closed: bool = False) -> 
     index = np.minimum(at.astype(int), spans - 1)
     t = (at - index)[:, None]
     before, start, stop, after = (padded[index + k] for k in range(4))
-    curve = 2 * start + (stop - before) * t
+    curve: Floats = 2 * start + (stop - before) * t
     curve = curve + (2 * before - 5 * start + 4 * stop - after) * t**2
     curve = curve + (3 * start - before - 3 * stop + after) * t**3
-    return (curve * 0.5).astype(np.float32)
+    return np.asarray(curve * 0.5, np.float32)
 
 
-def ribbon(curve: Floats, widths: Floats | float) -> Floats:
+def ribbon(curve: Floats, widths: ArrayLike) -> Floats:
     """The outline of a band along a curve, (2n, 2), `widths` being full widths in units."""
-    along = np.gradient(curve, axis=0)
-    length = np.linalg.norm(along, axis=1, keepdims=True) + 1e-6
-    normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / length
-    half = np.broadcast_to(np.asarray(widths, np.float32) * 0.5, (len(curve),))[:, None]
-    return np.concatenate([curve + normal * half, (curve - normal * half)[::-1]]).astype(np.float32)
+    along = np.empty_like(curve, np.float32)
+    along[1:-1] = curve[2:] - curve[:-2]
+    along[0], along[-1] = curve[1] - curve[0], curve[-1] - curve[-2]
+    reach = np.float32(0.5) * np.asarray(widths, np.float32)
+    reach = reach / (np.hypot(along[:, 0], along[:, 1]) + np.float32(1e-6))
+    outline = np.empty((2 * len(curve), 2), np.float32)
+    for axis, step in ((0, -along[:, 1] * reach), (1, along[:, 0] * reach)):
+        outline[: len(curve), axis] = curve[:, axis] + step
+        outline[len(curve) :, axis] = (curve[:, axis] - step)[::-1]
+    return outline
 
 
 def arc(

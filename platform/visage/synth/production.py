@@ -1,7 +1,7 @@
 """Makes a corpus on disk: many files in parallel, each whole or absent, and the truth beside them.
 
-`synth.json` states the resolved spec and is written first, so a folder belongs to one spec; a file that
-is already there whole was made by it and is kept. `truth.jsonl` comes last.
+`synth.json` states the resolved spec and is written first, so a folder belongs to one spec; a
+file that is already there whole was made by it and is kept. `truth.jsonl` comes last.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ import cv2
 from visage.errors import DataError, VisageError
 from visage.synth.spec import CorpusSpec
 
-__all__ = ["Progress", "SynthReport", "claim", "produce", "write_atomically", "write_truth"]
+__all__ = [
+    "Progress",
+    "Stopwatch",
+    "SynthReport",
+    "claim",
+    "produce",
+    "size_of",
+    "write_atomically",
+    "write_truth",
+]
 
 SETTINGS_FILE = "synth.json"
 TRUTH_FILE = "truth.jsonl"
@@ -62,7 +71,8 @@ def claim(root: Path, spec: CorpusSpec) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         held = json.loads(marker.read_text()) if marker.is_file() else None
-        strangers = [] if held else sorted(entry.name for entry in root.iterdir())
+        names = sorted(entry.name for entry in root.iterdir())
+        strangers = [] if held else [name for name in names if not name.startswith(".")]
     except (OSError, ValueError) as err:
         raise DataError(f"{root}: cannot hold a corpus: {err}; choose another folder") from None
     if strangers:

@@ -1,7 +1,7 @@
 """The face as a height field, its light, and its turn: what makes a drawing look round.
 
-`heights` is a function of position, so the truth (68 points) and the picture are projected by the same
-formula: orthographic, after a rotation about the middle of the head.
+`heights` is a function of position, so the truth (68 points) and the picture are projected by the
+same formula: orthographic, after a rotation about the middle of the head.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy as np
 from visage.synth.expression import Expression
 from visage.synth.geometry import Features, contour_half_width
 from visage.synth.identity import Colour, Identity
-from visage.synth.paint import Floats
+from visage.synth.paint import Canvas, Floats
 
-__all__ = ["Light", "Pose", "heights", "project", "shade", "unproject"]
+__all__ = ["Light", "Pose", "heights", "project", "shade", "soft_parts", "unproject"]
 
 PIVOT_Y = 0.35
 _DEPTH = 0.78
+_ITERATIONS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Pose:
         turn_yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         turn_pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
         turn_roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-        return (turn_roll @ turn_pitch @ turn_yaw).astype(np.float32)
+        return np.asarray(turn_roll @ turn_pitch @ turn_yaw, np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,18 +82,19 @@ def heights(x: Floats, y: Floats, features: Features, *, nose: float = 1.0) -> F
         z = z + _bump(x, y, side * 0.155 * nose, tip + 0.08, 0.085, 0.085, 0.09)
         z = z + _bump(x, y, side * 0.42, -0.27, 0.30, 0.12, 0.075)  # brow ridge
         z = z - _bump(x, y, side * 0.33, -0.06, 0.22, 0.14, 0.11)  # socket
-    return z.astype(np.float32)
+    return np.asarray(z, np.float32)
 
 
 def soft_parts(
     x: Floats, y: Floats, features: Features, *, expression: Expression, identity: Identity
 ) -> Floats:
-    """What the light sees on top of `heights`: cheeks, folds, lips and chin; little enough not to move."""
+    """What the light sees on top of `heights`: cheeks, folds, lips, chin; too flat to move with."""
     mouth = features.mouth
     smile = max(0.0, expression.mouth_corner)
     corner = mouth.upper_outer[-1]
     cheek = max(0.0, expression.cheek)
-    fold = 0.018 + 0.025 * cheek + 0.02 * smile + 0.035 * expression.upper_lip + 0.025 * identity.age
+    fold = 0.018 + 0.025 * cheek + 0.02 * smile + 0.025 * identity.age
+    fold += 0.035 * max(0.0, expression.upper_lip)
     low, high = float(mouth.lower_outer[20, 1]), float(mouth.upper_outer[20, 1])
     z = _bump(x, y, 0.0, features.chin - 0.2, 0.24, 0.16, 0.10)
     z = z - _bump(x, y, 0.0, low + 0.07, 0.26, 0.06, 0.055)
@@ -106,17 +108,22 @@ def soft_parts(
         bend = side * (0.2 + (float(corner[0]) - 0.08) * down**1.3)
         reach = np.clip(down / 0.25, 0, 1) * np.clip((1.25 - down) / 0.4, 0, 1)
         z = z - fold * np.exp(-(((x - bend) / 0.075) ** 2)) * reach
+    return z + _wrinkles(x, y, expression=expression, identity=identity)
+
+
+def _wrinkles(x: Floats, y: Floats, *, expression: Expression, identity: Identity) -> Floats:
+    """Furrows between the brows, over the nose and across the forehead."""
+    z: Floats = np.zeros_like(x + y)
     furrow = max(0.0, expression.brow_lower) * 0.035
     for side in (-1.0, 1.0):
-        z = z - furrow * np.exp(-(((x - side * 0.075) / 0.03) ** 2)) * np.exp(
-            -(((y + 0.3) / 0.13) ** 2)
-        )
+        z = z - _bump(x, y, side * 0.075, -0.3, 0.03, 0.13, furrow)
     wrinkle = max(0.0, expression.nose_wrinkle) * 0.02
-    z = z + wrinkle * np.sin(y * 55) * np.exp(-((x / 0.16) ** 2) - (((y - 0.08) / 0.13) ** 2))
+    over_nose = np.asarray(np.sin(y * 55), np.float32)
+    z = z + over_nose * _bump(x, y, 0.0, 0.08, 0.16, 0.13, wrinkle)
     raised = max(0.0, 0.5 * (expression.brow_inner + expression.brow_outer))
-    lines = (0.012 * raised + 0.004 * identity.age) * np.sin((y + 0.12 * x * x) * 38)
-    z = z + lines * np.exp(-((x / 0.5) ** 2) - (((y + 0.72) / 0.17) ** 2))
-    return np.asarray(z, np.float32)
+    lines = 0.012 * raised + 0.004 * identity.age
+    rows = np.asarray(np.sin((y + 0.12 * x * x) * 38), np.float32)
+    return z + rows * _bump(x, y, 0.0, -0.72, 0.5, 0.17, lines)
 
 
 def shade(z: Floats, *, scale: float, light: Light, pose: Pose) -> tuple[Floats, Floats]:
@@ -129,7 +136,7 @@ def shade(z: Floats, *, scale: float, light: Light, pose: Pose) -> tuple[Floats,
     slope_y = cv2.Sobel(z, cv2.CV_32F, 0, 1, ksize=3, scale=gain)
     towards = pose.matrix().T @ light.direction()
     halfway = pose.matrix().T @ (light.direction() + np.array([0, 0, 1], np.float32))
-    halfway = halfway / np.linalg.norm(halfway)
+    halfway = halfway / np.float32(np.linalg.norm(halfway))
     length = 1.0 / np.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
     diffuse = (towards[2] - towards[0] * slope_x - towards[1] * slope_y) * length
     shine = (halfway[2] - halfway[0] * slope_x - halfway[1] * slope_y) * length
@@ -152,28 +159,28 @@ def project(points: Floats, z: Floats, pose: Pose) -> Floats:
 
 
 def unproject(
-    x: Floats, y: Floats, field: Floats, *, left: float, top: float, scale: float, pose: Pose
+    x: Floats, y: Floats, field: Floats, *, grid: Canvas, pose: Pose
 ) -> tuple[Floats, Floats]:
     """Where on the unturned face each pixel looks; the inverse of `project`, by iteration.
 
-    x and y are (h, w) in units; `field` holds heights on a grid of `scale` pixels to the unit. The
-    result is in pixels of that grid. It converges where the field is less steep than the turn is small.
+    x and y are (h, w) in units, and so are the results; `field` holds heights at the pixels of
+    `grid`, and beyond its edge they continue. It converges where the turn is small enough for the
+    field's slope.
     """
     turn = pose.matrix()
     inverse = np.linalg.inv(turn[:2, :2]).astype(np.float32)
-    lift = turn[:2, 2]
+    step_x, step_y = (np.float32(value) for value in inverse @ turn[:2, 2])
     flat_y = y - np.float32(PIVOT_Y)
     base_x = inverse[0, 0] * x + inverse[0, 1] * flat_y
-    base_y = inverse[1, 0] * x + inverse[1, 1] * flat_y
-    step_x, step_y = (float(value) for value in inverse @ lift)
-    base_x = (base_x - np.float32(left)) * np.float32(scale) - np.float32(0.5)
-    base_y = (base_y + np.float32(PIVOT_Y - top)) * np.float32(scale) - np.float32(0.5)
+    base_y = inverse[1, 0] * x + inverse[1, 1] * flat_y + np.float32(PIVOT_Y)
+    scale = np.float32(grid.scale)
+    at_x = (base_x - np.float32(grid.left)) * scale - np.float32(0.5)
+    at_y = (base_y - np.float32(grid.top)) * scale - np.float32(0.5)
     z = np.full_like(base_x, 0.3)
-    for _ in range(5):
-        column = base_x - np.float32(step_x * scale) * z
-        row = base_y - np.float32(step_y * scale) * z
+    for _ in range(_ITERATIONS):
+        column, row = at_x - step_x * scale * z, at_y - step_y * scale * z
         z = cv2.remap(field, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return base_x - np.float32(step_x * scale) * z, base_y - np.float32(step_y * scale) * z
+    return base_x - step_x * z, base_y - step_y * z
 
 
 def _bump(

@@ -1,7 +1,8 @@
 """One scene: a person within a setting, planned from numbers first, drawn when wanted.
 
-Invariant: a plan is a function of the corpus spec and the picture's place in it, and holds the whole
-truth; drawing adds nothing. So truth can be written, and a broken run continued, without drawing again.
+Invariant: a plan is a function of the corpus spec and the picture's place in it, and holds the
+whole truth; drawing adds nothing. So truth can be written, and a broken run continued, without
+drawing again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from visage.specs.emotion import EMOTIONS
 from visage.synth.cues import CONFUSIONS, CueSpec, face_table, setting_table
 from visage.synth.expression import Expression, emotion_expression, jittered, mixed
 from visage.synth.face import Person, draw_person, person_landmarks, tight_box
-from visage.synth.identity import Colour, draw_identity
+from visage.synth.identity import Colour, draw_identity, dressed
 from visage.synth.relief import Light, Pose
 from visage.synth.settings import draw_setting
 
@@ -95,7 +96,7 @@ def plan_scene(
     scale = height / _REFERENCE_HEIGHT
     face_width = float(rng.uniform(*face_widths)) * scale
     person = Person(
-        identity=draw_identity(number, seed=seed),
+        identity=dressed(draw_identity(number, seed=seed), rng),
         expression=expression,
         pose=Pose(
             yaw_deg=_limited(rng, 9.0, 22.0),

@@ -1,7 +1,7 @@
 """Seven settings, one for each emotion: where the second cue of a scene lives.
 
-Each has several palettes, layouts and things in common with others, so that no single pixel or mean
-colour tells them apart, but a look at the whole does.
+Each has several palettes, layouts and things in common with others, so that no single pixel or
+mean colour tells them apart, but a look at the whole does.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _Painter = Callable[[Backdrop, np.random.Generator], None]
 
 
 def draw_setting(emotion: str, rng: np.random.Generator, *, width: int, height: int) -> Image:
-    """The setting that goes with one of EMOTIONS, (height, width, 3); SpecError for another name."""
+    """The setting of one of EMOTIONS, (height, width, 3); SpecError for another name."""
     painters: dict[str, _Painter] = {
         "Anger": _storm,
         "Disgust": _rubbish,
@@ -66,12 +66,8 @@ def draw_setting(emotion: str, rng: np.random.Generator, *, width: int, height: 
     painters[emotion](backdrop, rng)
     if rng.random() < _DISTRACTION:
         _distraction(backdrop, rng)
-    image = backdrop.finished()
     tint = rng.uniform(0.82, 1.1) * (1 + rng.normal(0, 0.05, 3))
-    table = np.clip(np.arange(256)[:, None] * tint, 0, 255).astype(np.uint8)  # (256, 3)
-    for plane in range(3):
-        image[..., plane] = table[:, plane][image[..., plane]]
-    return image[:, ::-1].copy() if rng.random() < 0.5 else image
+    return backdrop.finished(tint=tint, mirrored=bool(rng.random() < 0.5))
 
 
 def _distraction(b: Backdrop, rng: np.random.Generator) -> None:
@@ -160,7 +156,11 @@ def _forest(b: Backdrop, rng: np.random.Generator) -> None:
     night = pick(rng, ((30, 52, 66), (36, 44, 70), (34, 58, 54), (52, 44, 66)), spread=6)
     b.gradient([lighter(night, 0.5), night, lighter(night, 1.35), lighter(night, 0.6)])
     if rng.random() < 0.75:
-        x, y, r = rng.uniform(0.1, b.aspect - 0.1), rng.uniform(0.08, 0.25), rng.uniform(0.045, 0.08)
+        x, y, r = (
+            rng.uniform(0.1, b.aspect - 0.1),
+            rng.uniform(0.08, 0.25),
+            rng.uniform(0.045, 0.08),
+        )
         b.glow(x, y, radius=r * 3.2, colour=(120, 140, 150), strength=0.55)
         b.ellipse(x, y, rx=r, ry=r, colour=(222, 226, 214))
         b.ellipse(x + r * 0.3, y - r * 0.2, rx=r * 0.2, ry=r * 0.18, colour=(196, 200, 192))
@@ -266,7 +266,9 @@ def _gifts(b: Backdrop, rng: np.random.Generator) -> None:
     turn = rng.uniform(0, 1)
     for k in range(rays):
         a, step = 2 * np.pi * (k + turn) / rays, np.pi / rays
-        far = [[cx + 2 * np.cos(a + s * step / 2), cy + 2 * np.sin(a + s * step / 2)] for s in (-1, 1)]
+        far = [
+            [cx + 2 * np.cos(a + s * step / 2), cy + 2 * np.sin(a + s * step / 2)] for s in (-1, 1)
+        ]
         b.polygon([[cx, cy], *far], lighter(wall, 1.35))
     b.glow(cx, cy, radius=0.35, colour=(255, 240, 200), strength=0.5)
     b.blur(0.008)
@@ -277,7 +279,9 @@ def _gifts(b: Backdrop, rng: np.random.Generator) -> None:
         streamer(b, rng, x=float(rng.uniform(0, b.aspect)))
     for _ in range(int(rng.integers(3, 6))):
         x = rng.beta(0.5, 0.5) * b.aspect
-        gift(b, rng, x=float(x), y=float(rng.uniform(0.9, 1.02)), size=float(rng.uniform(0.14, 0.26)))
+        gift(
+            b, rng, x=float(x), y=float(rng.uniform(0.9, 1.02)), size=float(rng.uniform(0.14, 0.26))
+        )
     _confetti(b, rng, count=int(rng.integers(40, 90)))
 
 
@@ -311,7 +315,9 @@ def _office(b: Backdrop, rng: np.random.Generator) -> None:
     b.rectangle(x - 0.118, desk - 0.19, w=0.236, h=0.145, colour=pick(rng, ((120, 146, 170),)))
     b.rectangle(x - 0.02, desk - 0.03, w=0.04, h=0.03, colour=(54, 56, 60))
     if rng.random() < 0.7:
-        plant(b, rng, x=float(b.aspect - x), y=float(desk + 0.02), size=float(rng.uniform(0.1, 0.16)))
+        plant(
+            b, rng, x=float(b.aspect - x), y=float(desk + 0.02), size=float(rng.uniform(0.1, 0.16))
+        )
     if rng.random() < 0.4:
         lamp(b, rng, x=float(rng.uniform(0.3, b.aspect - 0.3)), y=float(desk), size=0.14)
 

@@ -13,15 +13,12 @@ from visage.synth.cues import CueSpec
 
 __all__ = ["CaerSSpec", "CaerSpec", "CorpusSpec", "RavdessSpec"]
 
-DRAWING_VERSION = 1
-"""Counts changes of what is drawn, so that a folder never mixes two drawings."""
-
 
 class CorpusSpec(Spec):
     """What all drawn corpora have in common."""
 
-    drawing_version: Literal[1] = DRAWING_VERSION
-    """Version of the drawing code."""
+    drawing_version: Literal[1] = 1
+    """Counts changes of what is drawn, so that a folder never mixes two drawings."""
     seed: int = Field(0, ge=0)
     """The same seed and settings give the same bytes."""
     height: int = Field(400, ge=128, le=2160)
@@ -39,7 +36,7 @@ class _SplitSpec(CorpusSpec):
     """Share of the val split."""
     test_fraction: float = Field(0.2, gt=0.0, lt=0.5)
     """Share of the test split."""
-    identities: int = Field(60, ge=3, le=100_000)
+    identities: int = Field(120, ge=3, le=100_000)
     """People in the corpus; no one appears in two splits."""
     cues: CueSpec = CueSpec()
     """What face and setting tell about the label."""
@@ -130,5 +127,3 @@ class RavdessSpec(CorpusSpec):
     def total(self) -> int:
         """Clips in the whole corpus: neutral has one intensity, the seven others two."""
         return self.actors * self.statements * self.repetitions * 15
-
-
