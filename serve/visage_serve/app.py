@@ -13,10 +13,11 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve
 
+from visage.data.emotion_inputs import EmotionInputs
 from visage.specs.serve import ServeSpec
 from visage_serve.api import build_api
 from visage_serve.emotion import EmotionService
-from visage_serve.network import Network
+from visage_serve.network import FaceScores, Network
 from visage_serve.pictures import Preparer
 from visage_serve.pinned import PinnedModel, load_pinned, pin_model
 from visage_serve.wire import ModelReply
@@ -26,6 +27,8 @@ __all__ = ["EmotionReplica", "build_app"]
 SPARE_REQUESTS = 8
 """Beyond the admitted ones, so that health, page and refusals get through under overload."""
 DRAIN_S = 20.0
+HEALTH_GRACE_S = 1.0
+"""Ray gives up this much later than the replica, whose answer says why."""
 
 
 class EmotionReplica:
@@ -64,7 +67,7 @@ def build_app(spec: ServeSpec, pinned: PinnedModel | None = None) -> serve.Appli
         max_queued_requests=spec.in_flight,
         backpressure_config={"status_code": 429, "retry_after_s": 1},
         health_check_period_s=spec.health_period_s,
-        health_check_timeout_s=2 * spec.health_timeout_s,
+        health_check_timeout_s=spec.health_timeout_s + HEALTH_GRACE_S,
         graceful_shutdown_timeout_s=DRAIN_S,
         max_constructor_retry_count=2,
         ray_actor_options={
@@ -94,7 +97,15 @@ def _open_service(spec: ServeSpec, pinned: PinnedModel) -> EmotionService:
         limits=spec.limits,
         threads=spec.prepare_threads,
     )
-    batched = serve.batch(max_batch_size=spec.batch_faces, batch_wait_timeout_s=spec.batch_wait_s)
+    batched = serve.batch(max_batch_size=spec.batch_faces, batch_wait_timeout_s=spec.batch_wait_s)(
+        network.run
+    )
+
+    async def forward(inputs: EmotionInputs) -> FaceScores:
+        await network.idle()
+        scores: FaceScores = await batched(inputs)
+        return scores
+
     return EmotionService(
         spec=spec,
         model=ModelReply(
@@ -105,5 +116,5 @@ def _open_service(spec: ServeSpec, pinned: PinnedModel) -> EmotionService:
         ),
         preparer=preparer,
         network=network,
-        forward=batched(network.run),
+        forward=forward,
     )

@@ -77,16 +77,30 @@ class Network:
         self._predictor = predictor
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
         self._sizes: Counter[int] = Counter()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def batch_sizes(self) -> dict[int, int]:
         """Forward passes so far by number of faces."""
         return dict(self._sizes)
 
+    async def idle(self) -> None:
+        """Wait for the pass that runs, if one does.
+
+        Faces that wait here before they join a queue become one batch the moment the network is
+        free, and a face that meets a free network waits for nobody.
+        """
+        await self._idle.wait()
+
     async def run(self, batch: Sequence[EmotionInputs]) -> list[FaceScores]:
         """The scores of each face, in order; ModelOutputError if any is not finite."""
         loop = asyncio.get_running_loop()
-        scores = await loop.run_in_executor(self._thread, self._forward, list(batch))
+        self._idle.clear()
+        try:
+            scores = await loop.run_in_executor(self._thread, self._forward, list(batch))
+        finally:
+            self._idle.set()
         self._sizes[len(batch)] += 1
         return scores
 

@@ -53,13 +53,13 @@ class ServeSpec(Spec):
     """Threads of a replica that decode pictures and find faces, each with its own detector."""
     batch_faces: int = Field(16, ge=1, le=1024)
     """Most faces in one forward pass, gathered over requests."""
-    batch_wait_s: float = Field(0.002, ge=0.0, le=1.0)
-    """How long a face waits for company before the forward pass starts without it."""
+    batch_wait_s: float = Field(0.0, ge=0.0, le=1.0)
+    """How long a face waits for company although the network is free."""
     in_flight: int = Field(32, ge=1, le=4096)
     """Requests a replica works on or holds back at once; the next is told 429 and when to retry."""
     request_timeout_s: float = Field(30.0, gt=0.0, le=600.0)
     """Time from the end of the upload to the answer; later is 503."""
-    health_period_s: float = Field(5.0, gt=0.0, le=600.0)
+    health_period_s: float = Field(3.0, gt=0.0, le=600.0)
     """How often a replica proves itself; three failures in a row replace it."""
     health_timeout_s: float = Field(5.0, gt=0.0, le=600.0)
     """How long the proof, one real inference, may take."""
