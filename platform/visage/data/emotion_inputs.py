@@ -138,20 +138,16 @@ def context_picture(image: Image, *, height: int, width: int) -> Image:
 def box_in_context(
     box: Box | None, *, source_width: int, source_height: int, height: int, width: int
 ) -> Box:
-    """A box of the source picture in pixels of the context, rounded outwards so that it hides all.
+    """A box of the source picture in pixels of the context, rounded outwards so that it covers all.
 
     NO_BOX if there is no box, or no part of it lies inside the picture.
     """
     inside = None if box is None else clip_box(box, width=source_width, height=source_height)
     if inside is None:
         return NO_BOX
-    x1, y1, x2, y2 = inside
-    return (
-        x1 * width // source_width,
-        y1 * height // source_height,
-        -(-x2 * width // source_width),
-        -(-y2 * height // source_height),
-    )
+    left, right = _span(inside[0], inside[2], source=source_width, target=width)
+    top, bottom = _span(inside[1], inside[3], source=source_height, target=height)
+    return left, top, right, bottom
 
 
 def region_in_source(
@@ -248,6 +244,17 @@ def augment(
         if erasing > 0.0 and rng.random() < erasing:
             face = _erased(face, rng)
     return face, context, box
+
+
+def _span(start: int, stop: int, *, source: int, target: int) -> tuple[int, int]:
+    """The span [start, stop) of `source` pixels in a stretch to `target` pixels, outwards.
+
+    Every target pixel that the bilinear stretch mixes from a pixel of the span belongs to it: when
+    a small picture is enlarged, that is one more on each side than rounding alone would give.
+    """
+    first = min(start * target // source, ((2 * start - 1) * target - source) // (2 * source) + 1)
+    last = max(-(-stop * target // source), -(-((2 * stop + 1) * target - source) // (2 * source)))
+    return max(0, first), min(target, last)
 
 
 def _mirrored(box: Box, width: int) -> Box:

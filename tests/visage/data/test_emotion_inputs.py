@@ -96,10 +96,30 @@ def test_the_box_in_the_context_covers_every_pixel_of_the_face(box, width, heigh
     assert 0 <= y1 < y2 <= h
     assert x1 <= max(0, box[0]) * w / width
     assert min(width, box[2]) * w / width <= x2
-    assert x2 - x1 < (min(width, box[2]) - max(0, box[0])) * w / width + 2
+    assert x2 - x1 < (min(width, box[2]) - max(0, box[0])) * w / width + 2 + w / width
     back = region_in_source(found, **size)
     assert back[0] <= max(0, box[0]) + 0.5
     assert back[2] >= min(width, box[2]) - 0.5
+
+
+@given(
+    boxes,
+    st.integers(20, 400),
+    st.integers(20, 400),
+    st.sampled_from([(128, 171), (64, 64), (256, 342)]),
+)
+def test_no_pixel_of_the_face_bleeds_into_the_hidden_context(box, width, height, size):
+    spec = EmotionModelSpec.parse(
+        {"input": {"context_height": size[0], "context_width": size[1], "context_crop": 48}}
+    )
+    image = np.zeros((height, width, 3), np.uint8)
+    other = image.copy()
+    other[max(0, box[1]) : max(0, box[3]), max(0, box[0]) : max(0, box[2])] = 255
+    views = [
+        hide_face(made.context, made.box, "black")
+        for made in (EmotionInputs.of(picture, box, spec.input) for picture in (image, other))
+    ]
+    assert np.array_equal(*views)
 
 
 @pytest.mark.parametrize("mode", ["black", "mean", "noise"])

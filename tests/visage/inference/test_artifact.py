@@ -161,6 +161,7 @@ def test_a_commit_of_something_else_is_no_model(tmp_path, missing):
         (lambda body: body.update(metadata=3), DataError, "metadata"),
         (lambda body: body["spec"].update(depth=3), SpecError, "no such key"),
         (lambda body: body["spec"].update(attention="CA"), CorruptError, "not those of the spec"),
+        (lambda body: body["spec"].update(fusion="concat"), CorruptError, "not those of the spec"),
         (lambda body: body["spec"].update(widths=[4, 4, 6, 6, 9]), CorruptError, "not those"),
         (lambda body: body.update(classes=["a", "b"]), SpecError, "7 outputs"),
         (lambda body: body.update(classes=["a"] * 7), SpecError, "own name"),

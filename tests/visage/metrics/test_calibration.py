@@ -63,6 +63,10 @@ def test_the_order_of_the_samples_does_not_matter(raw, seed):
         assert measure(table[order], truth[order]) == pytest.approx(measure(table, truth))
 
 
+def test_a_probability_on_the_edge_of_two_bins_belongs_to_the_lower_one():
+    assert [part.count for part in reliability([[0.5, 0.5], [1.0, 0.0]], [0, 0], 2)] == [1, 1]
+
+
 def test_one_bin_is_the_gap_between_mean_confidence_and_accuracy():
     table = np.array([[0.7, 0.3], [0.6, 0.4], [0.2, 0.8]])
     assert expected_calibration_error(table, [0, 1, 1], bins=1) == pytest.approx(abs(0.7 - 2 / 3))

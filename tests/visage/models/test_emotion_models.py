@@ -271,6 +271,17 @@ def test_the_ports_scores_are_bounded_below_and_ours_are_not():
     assert all(len(row.unique()) == 36 for row in ours.flatten(1))
 
 
+def test_the_ports_context_vector_is_a_mean_over_weighted_cells_before_its_batch_norm():
+    spec = _spec(family="caer-net-s")
+    model, (face, context) = _model(spec).eval(), _batch(spec)
+    seen: list[torch.Tensor] = []
+    model.context_norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        output = model(face, context)
+        cells = model.context_encoder(model.normalize(context))
+    assert torch.allclose(seen[0], (cells * output.attention[:, None]).mean((2, 3)), atol=1e-6)
+
+
 def test_guidance_without_a_guide_is_a_programming_error():
     with pytest.raises(TypeError, match="guide"):
         GlobalLocalAttention(8, bn_eps=1e-3, bn_momentum=0.01)(torch.randn(1, 8, 2, 2), None)
