@@ -150,3 +150,14 @@ def test_latency_is_the_median_of_the_calls_after_warming_up() -> None:
 def test_a_misspelt_limit_is_refused() -> None:
     with pytest.raises(SpecError, match="no such key"):
         GatePolicy.load(assignments=["acuracy_floor=0.5"])
+
+
+def test_a_small_loss_amid_much_disagreement_is_not_proof_and_a_small_gain_needs_none(
+    make_evaluation: MakeEvaluation,
+) -> None:
+    last = [t if at >= 61 else (t + 1) % 3 for at, t in enumerate(TRUTH)]  # right on the last 59
+    first_half = make_evaluation(TRUTH, answers(60), name="f")
+    second_half = make_evaluation(TRUTH, last, name="s", model_digest="s" * 64)
+    policy = GatePolicy(champion_margin=0.05)
+    assert not champion_gate(second_half, first_half, policy, has_champion=True).passed
+    assert champion_gate(first_half, second_half, policy, has_champion=True).passed

@@ -271,3 +271,23 @@ def test_params_are_flat_short_and_lose_no_key() -> None:
         "w": "[1, 2]",
         "long": "x" * 500,
     }
+
+
+def test_the_load_of_the_host_is_sampled_with_steps_that_go_on_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    name, server = "system/memory_gib", FakeServer()
+    timing = RunTiming(send_every_s=0.001, sample_every_s=0.001)
+    for least in (3, 6):
+        run = TrackedRun(server, Spool(tmp_path / "run.jsonl"), key="run", timing=timing)
+        run.open()
+        run.start()
+        deadline = threading.Event()
+        for _ in range(1000):
+            if len(server.steps(name)) >= least:
+                break
+            deadline.wait(0.01)
+        run.finish()
+    steps = server.steps(name)
+    assert len(steps) >= 6
+    assert steps == list(range(len(steps)))
