@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,14 @@ def test_a_root_that_is_a_link_itself_is_read(tmp_path: Path) -> None:
     (tmp_path / "corpus").symlink_to(tmp_path / "real")
 
     assert len(read_corpus(tmp_path / "corpus").records) == 1
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    plant(tmp_path, "train/Happy/a.png")
+    os.rename(tmp_path / "train/Happy/a.png", os.fsencode(tmp_path / "train/Happy") + b"/\xff.png")
+
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_corpus(tmp_path)
 
 
 def test_an_unknown_tree_is_refused_with_every_layout_explained(tmp_path: Path) -> None:

@@ -88,13 +88,23 @@ def test_without_lists_the_folders_decide(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../secret.png", "/etc/x.png", "Anger/../../x.png", "..\\x\\y.png", "C:/Anger/x.png"]
+    "path",
+    [".", "../secret.png", "/etc/x.png", "Anger/../../x.png", "..\\x\\y.png", "C:/Anger/x.png"],
 )
 def test_a_listed_path_that_leaves_the_corpus_is_refused(tmp_path: Path, path: str) -> None:
     root = caer_s(tmp_path, train=f"Anger/0001.png,0,1,2,3,4\n{path},0,1,2,3,4\n")
 
     with pytest.raises(DataError, match=r"train\.txt:2: .* leaves the corpus"):
         read_corpus(root)
+
+
+def test_a_listed_name_may_hold_commas(tmp_path: Path) -> None:
+    plant(tmp_path, "train/Anger/a,b.png")
+    (tmp_path / "train.txt").write_text("Anger/a,b.png,0,1,2,3,4\n")
+
+    (record,) = read_corpus(tmp_path).records
+
+    assert (record.key, record.box) == ("train/Anger/a,b.png", (1, 2, 3, 4))
 
 
 def test_a_picture_in_two_lists_is_refused_with_both_places(tmp_path: Path) -> None:
@@ -295,6 +305,14 @@ def test_crema_d_reads_its_codes_and_splits_by_actor(tmp_path: Path) -> None:
     assert len({(record.group, record.split) for record in corpus.records}) == 10
     assert "60 sounds left out: only clips are read" in corpus.notes
     assert any("no sample of Surprise" in note for note in corpus.notes)
+
+
+def test_a_converted_clip_of_crema_d_replaces_its_flash_original(tmp_path: Path) -> None:
+    plant(tmp_path, "VideoFlash/1001_DFA_ANG_XX.flv", "converted/1001_DFA_ANG_XX.mp4")
+
+    (record,) = read_corpus(tmp_path).records
+
+    assert record.path == "converted/1001_DFA_ANG_XX.mp4"
 
 
 def test_an_unknown_code_of_crema_d_is_refused_with_counts(tmp_path: Path) -> None:

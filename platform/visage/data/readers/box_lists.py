@@ -109,16 +109,17 @@ def _split_of_list(path: Path) -> Split | None:
 
 
 def _split_row(line: str, *, origin: str) -> tuple[str, str, str]:
-    parts = line.strip().split(",", 2)
-    if len(parts) != 3 or parts[2].count(",") != 3 or not parts[0].strip():
+    # From the right: a file name may hold commas.
+    path, *fields = line.strip().rsplit(",", 5)
+    if len(fields) != 5 or not path.strip():
         raise DataError(f"{origin}: {line.strip()[:80]!r} is not relpath,label,x1,y1,x2,y2")
-    return parts[0].strip().replace("\\", "/"), parts[1].strip(), parts[2]
+    return path.strip().replace("\\", "/"), fields[0].strip(), ",".join(fields[1:])
 
 
 def _parse_row(line: str, *, split: Split | None, origin: str) -> BoxRow:
     text, word, box = _split_row(line, origin=origin)
     path = PurePosixPath(text)
-    if path.is_absolute() or ".." in path.parts or ":" in text:
+    if path.is_absolute() or not path.parts or ".." in path.parts or ":" in text:
         raise DataError(f"{origin}: {text!r} leaves the corpus; write paths relative to its root")
     chosen = split or split_of(path.parts[0])
     if chosen is None:

@@ -5,7 +5,7 @@ Each clip is its own source video; which show it comes from is not written in it
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import posixpath
 
 from visage.data.readers.assembly import Labels, ReadOptions, assemble
 from visage.data.readers.folders import placed, stray_note
@@ -32,7 +32,7 @@ def read(tree: Tree, options: ReadOptions) -> Corpus:
         label = labels.of(found.word) if found.kind == "video" else None
         if label is None:
             continue
-        group = "/".join(found.rest) or str(PurePosixPath(found.path).with_suffix(""))
+        group = "/".join(found.rest) or posixpath.splitext(found.path)[0]
         records.append(
             Record(
                 key=found.path,

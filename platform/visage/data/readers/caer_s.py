@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 from visage.data.readers.assembly import Labels, ReadOptions, assemble
 from visage.data.readers.box_lists import BoxRow, find_lists, read_list
@@ -124,13 +123,12 @@ def _list_notes(
 
 
 def _address(picture: Placed, label: str) -> _Address:
-    name = PurePosixPath(*picture.rest, PurePosixPath(picture.path).name)
-    return picture.split, label, str(name)
+    return picture.split, label, picture.path.split("/", 2)[2]
 
 
 def _resolve(row: BoxRow, by_address: Mapping[_Address, tuple[Placed, str]]) -> Placed | None:
     """Find the picture a row means: `Angry` is `Anger`, and the split's folder may be unsaid."""
-    parts = PurePosixPath(row.path).parts
+    parts = row.path.split("/")
     stated = split_of(parts[0])
     class_at = 1 if stated else 0
     if len(parts) < class_at + 2:

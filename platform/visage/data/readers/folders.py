@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 from visage.data.readers.assembly import Labels, ReadOptions, assemble
-from visage.data.readers.tree import Tree, media_kind
+from visage.data.readers.tree import Tree, media_kind, stem_of
 from visage.data.records import Corpus, Record, Split
 from visage.data.taxonomy import split_of
 
@@ -36,17 +35,17 @@ class Placed:
     @property
     def stem(self) -> str:
         """File name without its last suffix; dots inside it stay."""
-        return PurePosixPath(self.path).stem
+        return stem_of(self.path)
 
 
 def place(path: str) -> Placed | None:
     """Read split and class from the folders of a path, or None if they are not there."""
-    parts = PurePosixPath(path).parts
+    parts = path.split("/")
     kind = media_kind(path)
     split = split_of(parts[0])
     if kind is None or split is None or len(parts) < 3:
         return None
-    return Placed(path=path, kind=kind, split=split, word=parts[1], rest=parts[2:-1])
+    return Placed(path=path, kind=kind, split=split, word=parts[1], rest=tuple(parts[2:-1]))
 
 
 def placed(tree: Tree) -> Iterator[Placed]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Literal
 
 from visage.data.readers.assembly import Labels, ReadOptions, assemble
 from visage.data.readers.splits import split_groups
-from visage.data.readers.tree import Tree
+from visage.data.readers.tree import Tree, stem_of
 from visage.data.records import Corpus, Record
 from visage.data.taxonomy import emotion_words, label_of
 
@@ -71,7 +70,7 @@ def _named(tree: Tree) -> tuple[list[_Named], Sequence[str]]:
     named: list[_Named] = []
     unnamed: list[str] = []
     for path, kind in tree.media():
-        pair = _read_name(PurePosixPath(path).stem)
+        pair = _read_name(stem_of(path))
         if pair is None:
             unnamed.append(path)
         else:

@@ -8,7 +8,7 @@ what groups them (show, actor).
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
+import posixpath
 
 from visage.data.readers.assembly import Labels, ReadOptions, assemble
 from visage.data.readers.box_lists import parse_box
@@ -44,7 +44,7 @@ def read(tree: Tree, options: ReadOptions) -> Corpus:
         label = labels.of(picture.word) if picture else None
         if picture is None or label is None:
             continue
-        crop = str(PurePosixPath(_CROP + picture.path).with_suffix(".txt"))
+        crop = f"{_CROP}{posixpath.splitext(picture.path)[0]}.txt"
         box = None
         if crop in listed:
             box = parse_box(tree.text(crop).strip(), origin=crop)

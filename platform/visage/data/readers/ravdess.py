@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from visage.data.readers.assembly import Labels, ReadOptions, assemble
 from visage.data.readers.splits import split_groups
-from visage.data.readers.tree import AUDIO_SUFFIXES, Tree, media_kind
+from visage.data.readers.tree import AUDIO_SUFFIXES, Tree, media_kind, stem_of, suffix_of
 from visage.data.records import Corpus, Record
 from visage.errors import DataError
 
@@ -42,7 +41,7 @@ _TAKE = re.compile(
 
 def detect(tree: Tree) -> bool:
     """Whether at least half of the clips and sounds carry such names."""
-    names = [_stem(path) for path in tree.files if _is_take(path)]
+    names = [stem_of(path) for path in tree.files if _is_take(path)]
     return 2 * sum(_TAKE.fullmatch(name) is not None for name in names) >= max(1, len(names))
 
 
@@ -80,7 +79,7 @@ def _takes(tree: Tree) -> tuple[dict[str, Mapping[str, str]], tuple[str, ...]]:
     chosen: dict[str, tuple[str, Mapping[str, str]]] = {}
     sounds = silent = foreign = 0
     for path in filter(_is_take, tree.files):
-        match = _TAKE.fullmatch(_stem(path))
+        match = _TAKE.fullmatch(stem_of(path))
         if match is None:
             foreign += 1
         elif media_kind(path) != "video":
@@ -106,11 +105,7 @@ def _takes(tree: Tree) -> tuple[dict[str, Mapping[str, str]], tuple[str, ...]]:
 
 
 def _is_take(path: str) -> bool:
-    return media_kind(path) == "video" or PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES
-
-
-def _stem(path: str) -> str:
-    return PurePosixPath(path).stem
+    return media_kind(path) == "video" or suffix_of(path) in AUDIO_SUFFIXES
 
 
 def _group(actor: str) -> str:

@@ -7,14 +7,24 @@ links are resolved. Layouts look only at a `Tree`, so that they cannot read what
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from visage.errors import DataError
 
-__all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Tree", "media_kind", "scan"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Tree",
+    "media_kind",
+    "scan",
+    "stem_of",
+    "suffix_of",
+]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".flv", ".m4v"})
@@ -51,10 +61,20 @@ class Tree:
 
 def media_kind(path: str) -> Literal["image", "video"] | None:
     """What the suffix says: a picture, a clip, or neither."""
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = suffix_of(path)
     if suffix in IMAGE_SUFFIXES:
         return "image"
     return "video" if suffix in VIDEO_SUFFIXES else None
+
+
+def suffix_of(path: str) -> str:
+    """The last suffix in lower case, with its dot."""
+    return posixpath.splitext(path)[1].lower()
+
+
+def stem_of(path: str) -> str:
+    """The file name without its last suffix; dots inside it stay."""
+    return posixpath.splitext(posixpath.basename(path))[0]
 
 
 def scan(root: str | Path) -> Tree:
@@ -67,14 +87,16 @@ def scan(root: str | Path) -> Tree:
     skipped = {"linked folders": 0, "broken links": 0}
     for folder, folders, names in os.walk(base, onerror=_refuse_unreadable):
         folders[:] = [name for name in folders if _is_wanted(name)]
-        for name in (*folders, *names):
-            _check_link(base, Path(folder, name), skipped)
-        here = PurePosixPath(Path(folder).relative_to(base).as_posix())
-        for name in names:
-            if _is_wanted(name) and Path(folder, name).is_file():
-                files.append(str(here / name))
-    unread = [name for name in files if PurePosixPath(name).suffix.lower() in _UNREAD]
-    skipped["pictures of formats that are not read (.gif, .bmp, …)"] = len(unread)
+        wanted = [name for name in names if _is_wanted(name)]
+        for name in (*folders, *wanted):
+            _check_link(base, os.path.join(folder, name), skipped)
+        here = Path(folder).relative_to(base).as_posix()
+        prefix = "" if here == "." else f"{here}/"
+        files += (f"{prefix}{name}" for name in wanted if os.path.isfile(f"{folder}/{name}"))
+    _refuse_broken_names(base, files)
+    skipped["pictures of formats that are not read (.gif, .bmp, …)"] = sum(
+        suffix_of(name) in _UNREAD for name in files
+    )
     notes = tuple(f"{count} {what} left out" for what, count in skipped.items() if count)
     return Tree(root=base, files=tuple(sorted(files)), notes=notes)
 
@@ -83,13 +105,31 @@ def _refuse_unreadable(err: OSError) -> None:
     raise DataError(f"{err.filename}: this folder cannot be listed ({err.strerror}); grant access")
 
 
+def _refuse_broken_names(base: Path, files: Sequence[str]) -> None:
+    broken = [name for name in files if not _is_text(name)]
+    if broken:
+        raise DataError(
+            f"{base}: {len(broken)} file names are not UTF-8, for example {broken[0]!r}; "
+            "rename them, so that keys are the same on every machine"
+        )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _is_wanted(name: str) -> bool:
     return not name.startswith(".") and name.casefold() not in _LITTER
 
 
-def _check_link(base: Path, path: Path, skipped: dict[str, int]) -> None:
-    if not path.is_symlink():
+def _check_link(base: Path, name: str, skipped: dict[str, int]) -> None:
+    if not os.path.islink(name):
         return
+    path = Path(name)
     target = path.resolve()
     if not target.is_relative_to(base):
         raise DataError(
