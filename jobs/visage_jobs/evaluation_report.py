@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from visage.data.records import Split
 from visage.data.shards import load_manifest
@@ -18,11 +16,15 @@ from visage.tracking.registry import Registry
 from visage.tracking.report import write_report
 from visage.tracking.report.content import EvaluationReport, PairedComparison
 from visage.tracking.report.sources import report_of
+from visage.training.checkpoint import restore
+from visage.training.run_dir import ledger_chain
 from visage_jobs.evaluate import EvaluateJob, Progress, evaluate_emotion, evaluation_name
 from visage_jobs.gallery import gallery, worst_mistakes
 from visage_jobs.workspace import Workspace
 
-__all__ = ["Evaluator", "curves_of"]
+__all__ = ["Evaluator", "curves_of_run"]
+
+CURVE_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,19 @@ class Evaluator:
         return evaluate_emotion(job, progress=progress)
 
 
-def curves_of(events: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
-    """Training curves for a report from the events of a run."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    names = {"train": {"loss": "train/loss", "accuracy": "train/accuracy"},
-             "validation": {"loss": "val/loss", "score": "val/accuracy"}}  # fmt: skip
-    for event in events:
-        for key, name in names.get(str(event.get("type")), {}).items():
-            if key in event:
-                curves.setdefault(name, []).append((int(event["step"]), float(event[key])))
-    return curves
+def curves_of_run(run_uri: str) -> dict[str, list[tuple[int, float]]]:
+    """Training curves for a report, from the run's ledger and its state; thinned to 200 points."""
+    store = open_store(run_uri)
+    newest = restore(store)
+    if newest is None:
+        return {}
+    rows = [row for row in ledger_chain(store, newest.state.ledger) if row.rank == 0]
+    width = max(1, len(rows) // CURVE_POINTS)
+    spans = [rows[start : start + width] for start in range(0, len(rows), width)]
+    losses = [(span[-1].step + 1, sum(row.loss for row in span) / len(span)) for span in spans]
+    seen = newest.state.validations
+    return {
+        "train/loss": losses,
+        "val/loss": [(one.step, one.loss) for one in seen],
+        "val/accuracy": [(one.step, one.score) for one in seen],
+    }

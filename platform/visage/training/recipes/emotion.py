@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from visage.data.emotion_rows import EmotionDecoder
 from visage.data.feed import Batch
-from visage.inference.artifact import save_emotion_model
-from visage.models import build_emotion_model
+from visage.inference.artifact import new_emotion_model, save_emotion_model
 from visage.seeds import seed_of
 from visage.specs.train import EmotionTrainSpec
 from visage.store.base import Store
@@ -41,7 +40,7 @@ class EmotionRecipe:
         self.spec = spec
         self._classes = tuple(classes)
         torch.manual_seed(seed_of(spec.seed, "weights"))
-        self.model: nn.Module = build_emotion_model(spec.model).to(device)
+        self.model: nn.Module = new_emotion_model(spec.model, classes=classes).to(device)
         self._layout = torch.contiguous_format
         if spec.channels_last and device.type == "cuda":
             self._layout = torch.channels_last
