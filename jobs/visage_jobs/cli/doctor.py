@@ -29,8 +29,9 @@ def doctor(
 ) -> None:
     """Check this machine, the store and the tracking server, and say what to do.
 
-    Looks at packages, GPUs, faces, shared memory, open files, disk, clock, store rights (on a
-    temporary key that is removed) and MLflow. Exit 1 if something that is needed does not work.
+    Looks at packages, GPUs, faces, shared memory, open files, disk, clock,
+    store rights (on a temporary key that is removed) and MLflow. Exit 1 if
+    something that is needed does not work.
 
     Example: visage doctor --workspace s3://bucket/team --json
     """

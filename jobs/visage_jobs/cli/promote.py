@@ -44,11 +44,11 @@ def promote(
 ) -> None:
     """Run the promotion gates on an evaluated model and point an alias to it.
 
-    Gates: accuracy (lower end of its interval), not worse than the champion on the same pictures,
-    recall of every class, latency, size. The alias moves only if nobody else moved it meanwhile.
-    Exit 1 if a gate fails.
+    Gates: accuracy (lower end of its interval), not worse than the champion
+    on the same pictures, recall of every class, latency, size. The alias
+    moves only if nobody else moved it meanwhile. Exit 1 if a gate fails.
 
-    Example: visage promote my-run --name emotion --alias champion --set accuracy_floor=0.6
+    Example: visage promote my-run --alias champion --set accuracy_floor=0.6
     """
     from visage.tracking.gates import GatePolicy
     from visage_jobs.promote import PromoteJob, run_promote
