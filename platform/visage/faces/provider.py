@@ -1,7 +1,7 @@
 """The one protocol behind which every face detector and landmark model stands.
 
-Boxes are x1, y1, x2, y2 in pixels, x2 and y2 exclusive, possibly outside the picture as detectors give
-them. Landmarks are the 68 points of iBUG 300-W in pixels of the given picture.
+Boxes are x1, y1, x2, y2 in pixels, x2 and y2 exclusive, possibly outside the picture as detectors
+give them. Landmarks are the 68 points of iBUG 300-W in pixels of the given picture.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from visage.media.image import Image
+
 __all__ = ["Box", "Face", "FaceProvider", "Image", "Landmarks", "clip_box"]
 
-Image = NDArray[np.uint8]
-"""RGB, shape (height, width, 3)."""
 Landmarks = NDArray[np.float32]
 """Shape (68, 2), x then y, pixels."""
 Box = tuple[int, int, int, int]
