@@ -11,7 +11,7 @@ __all__ = ["paint_body"]
 
 COLLAR_Y = 1.84
 """Height of the collar at the sides of the neck, in face units."""
-_BOTTOM = 9.0
+_BOTTOM = 16.0
 _DEPTHS = {"crew": 0.5, "hoodie": 0.52, "vneck": 1.05, "shirt": 0.72, "jacket": 0.7}
 
 

@@ -7,6 +7,7 @@ through the same projection, so the truth is exact. `render_portrait` gives a st
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -98,9 +99,8 @@ def tight_box(points: Landmarks) -> Box:
     """
     low, high = points.min(axis=0), points.max(axis=0)
     top = low[1] - (high[1] - low[1]) * _FOREHEAD
-    edges = (low[0] + 0.5, top, high[0] + 0.5, high[1] + 1.5)
-    x1, y1, x2, y2 = (round(float(edge)) for edge in edges)
-    return x1, y1, x2, y2
+    x1, y1 = math.floor(float(low[0])), math.floor(float(top))
+    return x1, y1, math.floor(float(high[0])) + 1, math.floor(float(high[1])) + 1
 
 
 def draw_person(image: Image, person: Person) -> Landmarks:

@@ -89,15 +89,12 @@ def plan_scene(
     setting = EMOTIONS[int(rng.choice(len(EMOTIONS), p=setting_table(cues)[row]))]
     intensity = float(rng.uniform(0.75, 1.1))
     blend = float(rng.uniform(0.15, 0.35)) if rng.random() < cues.blend else 0.0
-    partner = max(CONFUSIONS[shown], key=CONFUSIONS[shown].__getitem__)
-    pure = emotion_expression(shown, intensity=intensity)
-    expression = jittered(mixed(pure, emotion_expression(partner), weight=blend), rng)
     number = identities[int(rng.integers(len(identities)))]
     scale = height / _REFERENCE_HEIGHT
     face_width = float(rng.uniform(*face_widths)) * scale
     person = Person(
         identity=dressed(draw_identity(number, seed=seed), rng),
-        expression=expression,
+        expression=_expression(shown, intensity=intensity, blend=blend, rng=rng),
         pose=Pose(
             yaw_deg=_limited(rng, 9.0, 22.0),
             pitch_deg=_limited(rng, 4.5, 12.0),
@@ -169,6 +166,15 @@ def moved(
     return replace(plan, person=person)
 
 
+def _expression(
+    shown: str, *, intensity: float, blend: float, rng: np.random.Generator
+) -> Expression:
+    """An emotion as this person shows it, with a share of what it is most confused with."""
+    partner = max(CONFUSIONS[shown], key=CONFUSIONS[shown].__getitem__)
+    pure = emotion_expression(shown, intensity=intensity)
+    return jittered(mixed(pure, emotion_expression(partner), weight=blend), rng)
+
+
 def _limited(rng: np.random.Generator, spread: float, limit: float) -> float:
     return float(np.clip(rng.normal(0.0, spread), -limit, limit))
 
@@ -188,9 +194,9 @@ def _light(rng: np.random.Generator) -> Light:
 def _position(
     rng: np.random.Generator, *, face_width: float, width: int, height: int
 ) -> dict[str, float]:
-    """Where the eyes lie: the whole face inside, hair nearly always."""
+    """Where the eyes lie: the face inside, the picture's edge somewhere across chest or belly."""
     side = min(0.85 * face_width, width / 2)
-    top = min(0.72 * face_width, height * 0.45)
-    bottom = max(height - 1.15 * face_width, top + 1.0)
+    bottom = max(height - 1.15 * face_width, height * 0.4)
+    top = min(max(0.72 * face_width, height - 2.8 * face_width), bottom - 1.0)
     x = float(np.clip(width * (0.5 + rng.normal(0, 0.18)), side, max(width - side, side)))
     return {"x": x, "y": float(top + (bottom - top) * rng.beta(2.0, 2.6))}

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from visage.data.records import Split
+from visage.data.records import SPLITS, Split
 from visage.specs.base import Spec
 from visage.specs.emotion import EMOTIONS
 from visage.synth.cues import CueSpec
@@ -43,11 +43,15 @@ class _SplitSpec(CorpusSpec):
 
     @model_validator(mode="after")
     def _train_remains(self) -> _SplitSpec:
-        if min(self.counts().values()) < 1:
-            raise ValueError(
-                f"per_class {self.per_class} leaves a split empty; ask for more, "
-                "or for smaller val_fraction and test_fraction"
-            )
+        for name, least in (
+            ("per_class", min(self.counts().values())),
+            ("identities", min(len(self.people(split)) for split in SPLITS)),
+        ):
+            if least < 1:
+                raise ValueError(
+                    f"{name} {getattr(self, name)} leaves a split empty; ask for more, "
+                    "or for smaller val_fraction and test_fraction"
+                )
         return self
 
     def counts(self) -> dict[Split, int]:

@@ -1,0 +1,49 @@
+"""`visage synth` from the outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from visage_jobs.cli import app
+
+SMALL = ["--set", "height=128", "--set", "width=171", "--set", "identities=6", "--workers", "1"]
+
+
+def test_a_corpus_is_drawn_and_told_as_json(tmp_path: Path) -> None:
+    sheet = tmp_path / "look.jpg"
+    command = ["synth", "caer-s", str(tmp_path / "c"), "--per-class", "3", "--json", *SMALL]
+    result = CliRunner().invoke(app, [*command, "--contact-sheet", str(sheet)])
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["files"] == told["written"] == 21
+    assert told["best_possible_accuracy"]["both"] > told["best_possible_accuracy"]["face"] + 0.1
+    assert sheet.read_bytes().startswith(b"\xff\xd8")
+    again = json.loads(CliRunner().invoke(app, command).stdout)
+    assert (again["written"], again["kept"]) == (0, 21)
+
+
+def test_a_dry_run_counts_and_leaves_no_trace(tmp_path: Path) -> None:
+    out = tmp_path / "none"
+    for layout, files in (("caer-s", 1400), ("caer", 140), ("ravdess", 30)):
+        result = CliRunner().invoke(app, ["synth", layout, str(out), "--dry-run", "--json"])
+        told = json.loads(result.stdout)
+        assert told["files"] == files
+        assert told["size_bytes_estimate"] > 1e5
+    assert not out.exists()
+
+
+def test_what_cannot_be_drawn_ends_with_2_and_a_sentence(tmp_path: Path) -> None:
+    for arguments, words in (
+        (["caer-x", "out"], "choose caer-s"),
+        (["caer-s"], "say where to"),
+        (["ravdess", "out", "--per-class", "3"], "no --per-class"),
+        (["caer", "out", "--set", "height=131"], "even"),
+        (["caer-s", "out", "--set", "hieght=131"], "check the spelling"),
+        (["caer", "--contact-sheet", str(tmp_path / "x.jpg")], "use caer-s"),
+    ):
+        result = CliRunner().invoke(app, ["synth", *arguments])
+        assert result.exit_code == 2, result.output
+        assert words in result.stderr
