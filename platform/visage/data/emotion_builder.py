@@ -14,7 +14,7 @@ from visage.data.emotion_inputs import EmotionInputs
 from visage.errors import MediaError
 from visage.faces.pose import head_pose
 from visage.faces.provider import Box, FaceProvider, Image, clip_box
-from visage.faces.regions import region_map
+from visage.faces.regions import region_crop
 from visage.media.image import encode_jpeg, encode_png
 from visage.specs.emotion import EmotionInputSpec
 
@@ -51,7 +51,9 @@ def emotion_row(
     faces_done = clock()
     height, width = image.shape[:2]
     pose = head_pose(found.landmarks, width=width, height=height)
-    regions = _regions(found, inputs.face_size)
+    regions = region_crop(
+        found.landmarks, found.box, width=width, height=height, size=inputs.face_size
+    )
     masks_done = clock()
     small = EmotionInputs.of(image, found.box, inputs)
     row = {
@@ -61,8 +63,8 @@ def emotion_row(
         "score": found.score,
         "landmarks": found.landmarks.astype(np.float32).reshape(-1).tolist(),
         "pose_deg": [pose.yaw_deg, pose.pitch_deg, pose.roll_deg],
-        "face": encode_jpeg(small.face, jpeg_quality),
-        "context": encode_jpeg(small.context, jpeg_quality),
+        "face": encode_jpeg(small.face, jpeg_quality, chroma="4:4:4"),
+        "context": encode_jpeg(small.context, jpeg_quality, chroma="4:4:4"),
         "context_box": list(small.box),
         "regions": encode_png(regions),
     }
@@ -98,11 +100,3 @@ def _locate(
 
 def _area(box: Box) -> int:
     return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _regions(found: _Located, size: int) -> NDArray[np.uint8]:
-    """Region labels over the face crop, shape (size, size)."""
-    x1, y1, x2, y2 = found.box
-    scale = np.array([size / (x2 - x1), size / (y2 - y1)], dtype=np.float32)
-    origin = np.array([x1, y1], dtype=np.float32)
-    return region_map((found.landmarks - origin) * scale, width=size, height=size)
