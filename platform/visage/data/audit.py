@@ -174,17 +174,19 @@ def audit_corpus(
     if not -1 <= near_threshold <= 20:
         raise SpecError(f"near_threshold {near_threshold} must lie between -1 (off) and 20 bits")
     count = len(corpus.records)
+    threads = workers or min(8, os.cpu_count() or 1)
     prints = list(
         fingerprints(
             Path(corpus.root),
             corpus.records,
-            workers=workers or min(8, os.cpu_count() or 1),
+            workers=threads,
             progress=None if progress is None else lambda done: progress("reading", done, count),
         )
     )
     pairs = find_pairs(
         prints,
         near_threshold=near_threshold,
+        workers=threads,
         progress=None if progress is None else lambda done, all_: progress("comparing", done, all_),
     )
     groups = clusters(count, pairs)

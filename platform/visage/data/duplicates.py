@@ -7,11 +7,13 @@ thousand copies are 999 pairs. Clusters join whatever pairs connect.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visage.data.fingerprints import Fingerprint
 from visage.data.perceptual_hash import Thumbnail, is_flat, likeness, near_pairs
@@ -20,6 +22,7 @@ __all__ = ["NEAR_LIKENESS", "NEAR_THRESHOLD", "Kind", "Pair", "clusters", "find_
 
 Kind = Literal["bytes", "pixels", "near"]
 
+BLOCK = 256
 NEAR_THRESHOLD = 10
 """Bits by which the hashes of near duplicates may differ; beyond it the work grows sevenfold."""
 NEAR_LIKENESS = 0.97
@@ -46,6 +49,7 @@ def find_pairs(
     *,
     near_threshold: int,
     near_likeness: float = NEAR_LIKENESS,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Pair, ...]:
     """All duplicates among readable pictures; near ones only if `near_threshold` is not negative.
@@ -60,7 +64,9 @@ def find_pairs(
         shaped = [at for at in left if not is_flat(_thumb(prints, at))]
         near, leaders = _same_hash(prints, shaped, near_likeness)
         pairs += near
-        pairs += _near(prints, leaders, near_threshold, near_likeness, progress)
+        pairs += _near(
+            prints, leaders, near_threshold, near_likeness, workers=workers, progress=progress
+        )
     return tuple(sorted(pairs, key=lambda pair: (pair.first, pair.second)))
 
 
@@ -130,33 +136,46 @@ def _near(
     places: Sequence[int],
     threshold: int,
     near_likeness: float,
+    *,
+    workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> list[Pair]:
-    candidates = list(_candidates(prints, places, threshold))
-    pairs: dict[tuple[int, int], Pair] = {}
-    for done, (first, second, distance, is_mirrored) in enumerate(candidates, start=1):
-        pair = _confirm(prints, first, second, distance, near_likeness, is_mirrored=is_mirrored)
-        if pair is not None:
-            known = pairs.get((first, second))
-            if known is None or pair.likeness > known.likeness:
-                pairs[first, second] = pair
-        if progress is not None:
-            progress(done, len(candidates))
-    return list(pairs.values())
+    """Pairs of leaders whose hashes are close, confirmed block by block in a few threads."""
+    candidates = _candidates(prints, places, threshold)
+    blocks = range(0, len(candidates), BLOCK)
+
+    def confirm(begin: int) -> list[Pair]:
+        found = (
+            _confirm(prints, int(a), int(b), int(bits), near_likeness, is_mirrored=bool(mirrored))
+            for a, b, bits, mirrored in candidates[begin : begin + BLOCK]
+        )
+        return [pair for pair in found if pair is not None]
+
+    best: dict[tuple[int, int], Pair] = {}
+    with ThreadPoolExecutor(workers, thread_name_prefix="likeness") as pool:
+        for begin, found in zip(blocks, pool.map(confirm, blocks), strict=True):
+            for pair in found:
+                known = best.get((pair.first, pair.second))
+                if known is None or pair.likeness > known.likeness:
+                    best[pair.first, pair.second] = pair
+            if progress is not None:
+                progress(min(begin + BLOCK, len(candidates)), len(candidates))
+    return list(best.values())
 
 
 def _candidates(
     prints: Sequence[Fingerprint], places: Sequence[int], threshold: int
-) -> Iterator[tuple[int, int, int, bool]]:
-    index = np.array(places, dtype=np.int64)
+) -> NDArray[np.int32]:
+    """Rows first, second, distance, mirrored of shape (N, 4), in a fixed order."""
+    index = np.array(places, dtype=np.int32)
     hashes = np.array([prints[at].hash for at in places], dtype=np.uint64)
     mirrored = np.array([prints[at].mirrored_hash for at in places], dtype=np.uint64)
-    for other, is_mirrored in ((hashes, False), (mirrored, True)):
-        for first, second, distance in near_pairs(hashes, other, radius=threshold):
-            for a, b, bits in zip(
-                index[first].tolist(), index[second].tolist(), distance.tolist(), strict=True
-            ):
-                yield a, b, bits, is_mirrored
+    parts = [
+        np.stack([index[i], index[j], bits.astype(np.int32), np.full_like(index[i], flag)], axis=1)
+        for flag, other in enumerate((hashes, mirrored))
+        for i, j, bits in near_pairs(hashes, other, radius=threshold)
+    ]
+    return np.concatenate(parts) if parts else np.empty((0, 4), dtype=np.int32)
 
 
 def _confirm(
