@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 
 from visage.errors import SpecError, VisageError
@@ -65,6 +64,8 @@ def serving(spec: ServeSpec, *, address: str | None = None) -> Iterator[Endpoint
     pinned = pin_model(spec)
     is_remote = bool(address or os.environ.get("RAY_ADDRESS"))
     was_connected = _is_connected()
+    if was_connected:
+        _end_idle_serve()
     if not is_remote:
         check_port(spec.host, spec.port)
     with ray_session(address=address, cpus=_cpus_for(spec)):
@@ -72,9 +73,7 @@ def serving(spec: ServeSpec, *, address: str | None = None) -> Iterator[Endpoint
             _deploy(spec, pinned)
             yield Endpoint(url=_url(spec), model=pinned)
         finally:
-            # a Ray of our own ends with the session, a remote one keeps Serve for its other apps
-            end_serve = was_connected and not is_remote
-            _within(TAKE_DOWN_S, partial(_take_down, end_serve=end_serve))
+            _within(TAKE_DOWN_S, _take_down)
 
 
 def _is_connected() -> bool:
@@ -101,11 +100,18 @@ def _deploy(spec: ServeSpec, pinned: PinnedModel) -> None:
         raise EndpointFailedError(f"no replica became ready: {err}") from err
 
 
-def _take_down(*, end_serve: bool) -> None:
+def _take_down() -> None:
     from ray import serve
 
-    serve.delete(APP_NAME)
-    if end_serve and not serve.status().applications:
+    serve.delete(APP_NAME)  # Serve itself ends with a Ray of our own, or stays for other apps
+
+
+def _end_idle_serve() -> None:
+    """End a Serve without applications: it would keep the port that it was started with."""
+    from ray import serve
+
+    standing = serve.status()
+    if standing.proxies and not standing.applications:
         serve.shutdown()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -34,12 +34,14 @@ class FakePredictor:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
+        self.entered = threading.Event()
         self.fill: float | None = None
 
     def predict_batch(
         self, faces: NDArray[np.uint8], contexts: NDArray[np.uint8], context_boxes: NDArray[Any]
     ) -> EmotionBatch:
         """One-hot probabilities; waits while the gate is shut."""
+        self.entered.set()
         assert self.gate.wait(timeout=20.0)
         reds = faces[..., 0].reshape(len(faces), -1).mean(axis=1)
         classes = (reds // 32).astype(int).clip(0, len(EMOTIONS) - 1)
@@ -59,8 +61,12 @@ class FakeDetector:
     name = "fake"
     licence = "none"
 
+    def __init__(self) -> None:
+        self.detected = 0
+
     def detect(self, image: Image) -> list[Face]:
         """Boxes from the picture's size."""
+        self.detected += 1
         height, width = image.shape[:2]
         if not image.any():
             return []
@@ -79,8 +85,9 @@ class Bench:
     def __init__(self, spec: ServeSpec, forward: Callable[[Network], Forward] | None) -> None:
         self.predictor = FakePredictor()
         self.network = Network(self.predictor)
+        self.detectors: list[FakeDetector] = []
         preparer = Preparer(
-            open_detector=FakeDetector,
+            open_detector=self._open_detector,
             inputs=EmotionInputSpec(),
             limits=spec.limits,
             threads=spec.prepare_threads,
@@ -93,6 +100,14 @@ class Bench:
             forward=forward(self.network) if forward else None,
         )
         self.api = build_api(self.service)
+
+    def _open_detector(self) -> FakeDetector:
+        self.detectors.append(FakeDetector())
+        return self.detectors[-1]
+
+    def detected(self) -> int:
+        """Pictures whose faces were looked for so far."""
+        return sum(each.detected for each in self.detectors)
 
     def run(self, talk: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
         """Run a conversation; errors inside the service are answers, as they are behind a port."""
@@ -113,6 +128,11 @@ class Bench:
         answer: httpx.Response = self.run(talk)
         return answer
 
+    @staticmethod
+    def label_of(red: int) -> str:
+        """What the fake network says of a picture with so much red."""
+        return EMOTIONS[red // 32]
+
     def post(self, *pictures: bytes, boxes: str | None = None, query: str = "") -> httpx.Response:
         """One multipart request to the endpoint."""
         files = [("image", ("p", data, "image/png")) for data in pictures]
@@ -121,7 +141,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> AsyncIterator[Callable[..., Bench]]:
+def bench() -> Iterator[Callable[..., Bench]]:
     """Make services; `forward` may replace the pass of each face."""
     made: list[Bench] = []
 
@@ -129,7 +149,7 @@ def bench() -> AsyncIterator[Callable[..., Bench]]:
         made.append(Bench(ServeSpec.parse(settings), forward))
         return made[-1]
 
-    yield make  # type: ignore[misc]
+    yield make
     for each in made:
         each.predictor.gate.set()
         each.service.close()
