@@ -36,7 +36,8 @@ def register(app: typer.Typer) -> None:
             ),
         ] = 10,
         out: Annotated[
-            Path | None, typer.Option(help="Folder for the tables as Parquet files.")
+            Path | None,
+            typer.Option(file_okay=False, help="Folder for the tables as Parquet files."),
         ] = None,
         workers: Annotated[
             int | None, typer.Option(min=1, max=64, help="Decoding threads; by default one a core.")

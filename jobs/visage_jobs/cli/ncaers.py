@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
     @verb
     def ncaers(
         directory: Annotated[Path, typer.Argument(help="Folder of labelled clips, such as CAER.")],
-        out: Annotated[Path, typer.Argument(help="Folder for the pictures and the manifest.")],
+        out: Annotated[
+            Path, typer.Argument(file_okay=False, help="Folder for the pictures and the manifest.")
+        ],
         layout: Annotated[
             str, typer.Option(help="How the clips lie on disk; auto finds out.")
         ] = "auto",
