@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from visage.data.disjoint import read_shows
 from visage.data.ncaers import Disjoint, Duplicates, NcaersReport, build_ncaers, plan_splits
 from visage.data.readers import Layout, read_corpus
-from visage.data.records import SPLITS
+from visage.data.records import SPLITS, Corpus
 from visage.specs.emotion import EMOTIONS
 
 if TYPE_CHECKING:
@@ -21,60 +22,60 @@ if TYPE_CHECKING:
 
     from visage.faces.provider import FaceProvider
 
-__all__ = ["FaceChoice", "build", "plan", "render", "render_plan"]
+__all__ = ["Choices", "FaceChoice", "build", "plan", "render", "render_plan"]
 
 FaceChoice = Literal["auto", "dlib68", "fan", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What decides the stills, the same for a plan and a build."""
+
+    layout: str
+    parts: int
+    seed: int
+    disjoint: Disjoint
+    shows: Path | None
+    """CSV file with the header path,show."""
+    duplicates: Duplicates
 
 
 def build(
     directory: Path,
     out: Path,
+    choices: Choices,
     *,
-    layout: str,
-    parts: int,
-    seed: int,
-    disjoint: Disjoint,
-    shows: Path | None,
-    duplicates: Duplicates,
     faces: FaceChoice,
     workers: int | None,
     progress: Progress,
 ) -> NcaersReport:
     """Read the clips and build, with a bar over clips; raises what reader and builder raise."""
-    corpus = read_corpus(directory, layout=cast(Layout, layout), seed=seed)
+    corpus = _corpus(directory, choices)
     task = progress.add_task("drawing stills", total=len(corpus.records))
     return build_ncaers(
         corpus,
         out,
-        parts=parts,
-        seed=seed,
-        disjoint=disjoint,
-        shows=read_shows(shows) if shows is not None else None,
-        duplicates=duplicates,
+        parts=choices.parts,
+        seed=choices.seed,
+        disjoint=choices.disjoint,
+        shows=_shows(choices),
+        duplicates=choices.duplicates,
         provider=_provider(faces),
         workers=workers,
         progress=lambda done, count: progress.update(task, completed=done, total=count),
     )
 
 
-def plan(
-    directory: Path,
-    *,
-    layout: str,
-    parts: int,
-    seed: int,
-    disjoint: Disjoint,
-    shows: Path | None,
-    duplicates: Duplicates,
-) -> dict[str, object]:
+def plan(directory: Path, choices: Choices) -> dict[str, object]:
     """What a build would write: pictures by split and class, and clips left out as copies."""
-    corpus = read_corpus(directory, layout=cast(Layout, layout), seed=seed)
+    corpus = _corpus(directory, choices)
+    parts = choices.parts
     records, dropped = plan_splits(
         corpus,
-        disjoint=disjoint,
-        shows=read_shows(shows) if shows is not None else None,
-        seed=seed,
-        duplicates=duplicates,
+        disjoint=choices.disjoint,
+        shows=_shows(choices),
+        seed=choices.seed,
+        duplicates=choices.duplicates,
     )
     counts = Counter((record.split, record.label) for record in records)
     return {
@@ -125,6 +126,14 @@ def _counts(summary: dict[str, object]) -> Table:
     table.add_section()
     table.add_row("all", *(str(sum(counts[split].values())) for split in splits))
     return table
+
+
+def _corpus(directory: Path, choices: Choices) -> Corpus:
+    return read_corpus(directory, layout=cast(Layout, choices.layout), seed=choices.seed)
+
+
+def _shows(choices: Choices) -> dict[str, str] | None:
+    return read_shows(choices.shows) if choices.shows is not None else None
 
 
 def _provider(choice: FaceChoice) -> FaceProvider | None:

@@ -122,27 +122,26 @@ def build_ncaers(
     }
     journal = BuildJournal.open(out, settings)
     build = _Build(out=out, provider=provider, quality=jpeg_quality, shows=shows or {})
-    drawn = _drawn(
-        Path(corpus.root), records, journal, parts=parts, seed=seed, workers=_workers(workers)
-    )
+    root, threads = Path(corpus.root), workers or min(8, os.cpu_count() or 1)
+    drawn = _drawn(root, records, journal, parts=parts, seed=seed, workers=threads)
     for done, (record, outcome) in enumerate(drawn, start=1):
-        if isinstance(outcome, MediaError):
-            build.rejected[outcome.code] += 1
-        elif outcome:
-            journal.add(record.path, build.write(record, outcome))
-        else:
-            build.reuse(journal.whole(record.path))
+        build.take(record, outcome, journal)
         if progress is not None:
             progress(done, len(records))
-    stills, removed = _without_equal_pictures(out, build.stills, duplicates)
-    if not stills:
+    if not build.stills:
         raise DataError(f"{corpus.root}: no clip could be used: {dict(build.rejected)}")
+    return _publish(build, duplicates, dropped)
+
+
+def _publish(build: _Build, duplicates: Duplicates, dropped: int) -> NcaersReport:
+    """Prove the splits apart, then write the manifest."""
+    stills, removed = _without_equal_pictures(build.out, build.stills, duplicates)
     prove_disjoint("source videos", ((still.source_video, still.split) for still in stills))
     prove_disjoint("pictures", ((still.sha256, still.split) for still in stills))
     prove_disjoint("groups", ((still.group, still.split) for still in stills))
-    write_whole(out / MANIFEST, json_lines(asdict(still) for still in stills))
+    write_whole(build.out / MANIFEST, json_lines(asdict(still) for still in stills))
     return NcaersReport(
-        out=str(out),
+        out=str(build.out),
         stills=stills,
         written=build.written,
         reused=build.reused,
@@ -210,19 +209,23 @@ class _Build:
     written: int = 0
     reused: int = 0
 
-    def write(self, record: Record, drawn: Sequence[tuple[int, Image]]) -> list[Still]:
-        """Write the stills of one clip and return them."""
-        made = [
-            self._write_one(record, part, index, image) for part, (index, image) in enumerate(drawn)
-        ]
-        self.stills += made
+    def take(
+        self,
+        record: Record,
+        outcome: list[tuple[int, Image]] | MediaError,
+        journal: BuildJournal,
+    ) -> None:
+        """Write the frames of one clip, take over what an earlier run wrote, or count the error."""
+        if isinstance(outcome, MediaError):
+            self.rejected[outcome.code] += 1
+            return
+        made = [self._write_one(record, part, *drawn) for part, drawn in enumerate(outcome)]
+        if made:
+            journal.add(record.path, made)
+        known = () if made else journal.whole(record.path)
+        self.stills += (*made, *known)
         self.written += len(made)
-        return made
-
-    def reuse(self, stills: Sequence[Still]) -> None:
-        """Take over what an earlier run wrote."""
-        self.stills += stills
-        self.reused += len(stills)
+        self.reused += len(known)
 
     def _write_one(self, record: Record, part: int, index: int, image: Image) -> Still:
         folder = f"{record.split}/{record.label}"
@@ -309,7 +312,3 @@ def _name(record: Record) -> str:
 
 def _identity(records: Sequence[Record]) -> list[tuple[str, str, str | None]]:
     return [(record.path, record.split, record.label) for record in records]
-
-
-def _workers(asked: int | None) -> int:
-    return asked or min(8, os.cpu_count() or 1)
