@@ -14,7 +14,7 @@ from typing import Protocol
 
 from visage.errors import StoreError
 
-__all__ = ["Stat", "Store", "check_key", "join_uri"]
+__all__ = ["Stat", "Store", "check_key", "check_prefix", "join_uri"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,14 @@ def check_key(key: str) -> str:
     if not key or key.startswith("/") or "\\" in key or any(p in ("", ".", "..") for p in parts):
         raise StoreError(f"store key {key!r}: keys are relative paths without '.', '..' or '//'")
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix itself, or StoreError if no key below the root can start with it."""
+    *folders, _ = prefix.split("/")
+    if "\\" in prefix or any(part in ("", ".", "..") for part in folders):
+        raise StoreError(f"store prefix {prefix!r}: keys have no '.', '..' or '//' in them")
+    return prefix
 
 
 def join_uri(uri: str, *parts: str) -> str:

@@ -12,10 +12,11 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 from visage.errors import AlreadyExistsError, NotFoundError, StoreError
 from visage.faultpoints import fault_point
-from visage.store.base import Stat, check_key
+from visage.store.base import Stat, check_key, check_prefix
 
 __all__ = ["LocalStore"]
 
@@ -43,6 +44,8 @@ class LocalStore:
             return self.path(key).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NotFoundError(f"{self.path(key)}: no such object") from None
+        except OSError as err:
+            raise StoreError(f"{self.path(key)}: cannot be read: {err.strerror}") from err
 
     def put(self, key: str, body: bytes) -> None:
         """Create the object; AlreadyExistsError if the key is taken."""
@@ -69,19 +72,26 @@ class LocalStore:
         source = self.path(key)
         if not source.is_file():
             raise NotFoundError(f"{source}: no such object")
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
-        shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+        except OSError as err:
+            temporary.unlink(missing_ok=True)
+            raise StoreError(f"{source}: cannot be copied to {target}: {err.strerror}") from err
 
     def stat(self, key: str) -> Stat | None:
         """Size of the object, or None if there is none."""
-        path = self.path(key)
-        return Stat(key=key, size_bytes=path.stat().st_size) if path.is_file() else None
+        try:
+            found = self.path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Stat(key=key, size_bytes=found.st_size) if S_ISREG(found.st_mode) else None
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
         """All objects whose key starts with the prefix, in key order."""
-        folder = self._root / prefix.rpartition("/")[0]
+        folder = self._root / check_prefix(prefix).rpartition("/")[0]
         found = (
             path
             for path in folder.rglob("*")
@@ -89,12 +99,14 @@ class LocalStore:
         )
         keys = sorted(path.relative_to(self._root).as_posix() for path in found)
         for key in keys:
-            if key.startswith(prefix):
-                yield Stat(key=key, size_bytes=(self._root / key).stat().st_size)
+            item = self.stat(key) if key.startswith(prefix) else None
+            if item is not None:  # else it was deleted in the meantime
+                yield item
 
     def delete(self, key: str) -> None:
         """Remove the object; no error if there is none."""
-        self.path(key).unlink(missing_ok=True)
+        if self.stat(key) is not None:
+            self.path(key).unlink(missing_ok=True)
 
     def at(self, prefix: str) -> LocalStore:
         """The same store rooted deeper."""
@@ -139,6 +151,11 @@ class LocalStore:
             os.link(temporary, target)
         except FileExistsError:
             raise AlreadyExistsError(f"{target}: exists already") from None
+        except OSError as err:
+            raise StoreError(
+                f"{target}: cannot be published by a hard link: {err.strerror}; use a folder on a "
+                "file system that has them, or s3://"
+            ) from err
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(target.parent)

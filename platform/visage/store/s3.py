@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from visage.errors import AlreadyExistsError, NotFoundError, StoreError
 from visage.faultpoints import fault_point
-from visage.store.base import Stat, check_key
+from visage.store.base import Stat, check_key, check_prefix
 from visage.store.retry import RetryBudget, TransientError, with_retries
 
 __all__ = ["S3Store"]
@@ -149,14 +149,18 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[Stat]:
         """All objects whose key starts with the prefix, in key order."""
         base = f"{self._prefix}/" if self._prefix else ""
+        found: list[Stat] = []
         token: dict[str, str] = {}
         while True:
-            page = self._page(base + prefix, token)
-            for item in page.get("Contents", []):
-                yield Stat(key=item["Key"].removeprefix(base), size_bytes=int(item["Size"]))
+            page = self._page(base + check_prefix(prefix), token)
+            found += [
+                Stat(key=item["Key"].removeprefix(base), size_bytes=int(item["Size"]))
+                for item in page.get("Contents", [])
+            ]
             if not page.get("IsTruncated"):
-                return
+                break
             token = {"ContinuationToken": page["NextContinuationToken"]}
+        yield from sorted(found, key=lambda item: item.key)  # not every server keeps S3's order
 
     def delete(self, key: str) -> None:
         """Remove the object; no error if there is none."""
