@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -31,6 +32,8 @@ PROXY_GRACE_S = 5.0
 """The proxy gives up this much later than the replica, whose answer says why."""
 POLL_S = 1.0
 TAKE_DOWN_S = 40.0
+RAISED = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception): (.*)")
+"""The last line of a traceback."""
 
 
 class EndpointFailedError(VisageError):
@@ -59,7 +62,7 @@ def serving(spec: ServeSpec, *, address: str | None = None) -> Iterator[Endpoint
 
     Raises:
         NotFoundError, CorruptError, SpecError: no such model, other weights, or a taken port.
-        EndpointFailedError: no replica became ready.
+        EndpointFailedError: no replica became ready; an endpoint that stood before still does.
     """
     pinned = pin_model(spec)
     is_remote = bool(address or os.environ.get("RAY_ADDRESS"))
@@ -69,11 +72,16 @@ def serving(spec: ServeSpec, *, address: str | None = None) -> Iterator[Endpoint
     if not is_remote:
         check_port(spec.host, spec.port)
     with ray_session(address=address, cpus=_cpus_for(spec)):
+        if not is_remote:
+            _check_gpus(spec)
+        is_ours = not _is_standing()
         try:
             _deploy(spec, pinned)
+            is_ours = True
             yield Endpoint(url=_url(spec), model=pinned)
         finally:
-            _within(TAKE_DOWN_S, _take_down)
+            if is_ours:  # a roll-out that failed leaves what stood before
+                _within(TAKE_DOWN_S, _take_down)
 
 
 def _is_connected() -> bool:
@@ -83,6 +91,7 @@ def _is_connected() -> bool:
 
 def _deploy(spec: ServeSpec, pinned: PinnedModel) -> None:
     from ray import serve
+    from ray.serve.exceptions import RayServeException
 
     from visage_serve.app import build_app
 
@@ -96,8 +105,40 @@ def _deploy(spec: ServeSpec, pinned: PinnedModel) -> None:
     )
     try:
         serve.run(build_app(spec, pinned), name=APP_NAME, route_prefix="/")
-    except RuntimeError as err:
-        raise EndpointFailedError(f"no replica became ready: {err}") from err
+    except (RuntimeError, RayServeException) as err:
+        raise EndpointFailedError(f"no replica became ready: {_reason(err)}") from err
+
+
+def _reason(err: Exception) -> str:
+    """What the replica said; Ray's own words are that it failed, and a traceback."""
+    from ray import serve
+
+    state = serve.status().applications.get(APP_NAME)
+    told = [each.message for each in state.deployments.values()] if state else []
+    lines = "\n".join(told).strip().splitlines()
+    for at in reversed(range(len(lines))):
+        found = RAISED.match(lines[at])
+        if found:
+            return "\n".join([found[1], *lines[at + 1 :]])
+    return str(err)
+
+
+def _check_gpus(spec: ServeSpec) -> None:
+    """SpecError on a machine without enough GPUs; Ray would wait for them without end."""
+    import ray
+
+    present = int(ray.cluster_resources().get("GPU", 0))
+    if spec.device == "cuda" and present < spec.replicas:
+        raise SpecError(
+            f"{spec.replicas} replica(s) on cuda need a GPU each and there are {present}; "
+            "set device=cpu or fewer replicas"
+        )
+
+
+def _is_standing() -> bool:
+    from ray import serve
+
+    return APP_NAME in serve.status().applications
 
 
 def _take_down() -> None:

@@ -70,6 +70,7 @@ def build_app(spec: ServeSpec, pinned: PinnedModel | None = None) -> serve.Appli
         health_check_timeout_s=spec.health_timeout_s + HEALTH_GRACE_S,
         graceful_shutdown_timeout_s=DRAIN_S,
         max_constructor_retry_count=2,
+        max_surge_percent=100,  # old replicas serve until new ones have proven themselves
         ray_actor_options={
             "num_cpus": spec.replica_cpus,
             "num_gpus": 1 if spec.device == "cuda" else 0,
