@@ -33,6 +33,18 @@ def test_a_dry_run_counts_and_leaves_no_trace(tmp_path: Path) -> None:
         assert told["files"] == files
         assert told["size_bytes_estimate"] > 1e5
     assert not out.exists()
+    table = CliRunner().invoke(app, ["synth", "caer-s", str(out), "--dry-run"]).stdout
+    assert "best possible accuracy" in table
+    assert "MB" in table
+
+
+def test_clips_are_drawn_and_told_as_a_table(tmp_path: Path) -> None:
+    small = ["--set", "height=128", "--set", "width=170", "--workers", "1"]
+    arguments = ["--per-class", "3", "--set", "frames=2", "--set", "identities=3"]
+    result = CliRunner().invoke(app, ["synth", "caer", str(tmp_path / "v"), *arguments, *small])
+    assert result.exit_code == 0, result.stderr
+    assert "train" in result.stdout
+    assert len(list((tmp_path / "v").rglob("*.avi"))) == 21
 
 
 def test_what_cannot_be_drawn_ends_with_2_and_a_sentence(tmp_path: Path) -> None:

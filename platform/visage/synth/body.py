@@ -37,11 +37,12 @@ def _torso(canvas: Canvas, identity: Identity, lean: float) -> None:
     outline = np.array(
         [
             [-neck, COLLAR_Y - 0.12], [-neck - 0.18, COLLAR_Y + 0.12], [-wide * 0.48, 2.24],
-            [-wide * 0.82, 2.50], [-wide * 1.0, 3.05], [-wide * 1.08, 4.2], [-wide * 1.15, _BOTTOM],
+            [-wide * 0.82, 2.50], [-wide * 1.0, 3.05], [-wide * 1.08, 4.2], [-wide * 1.12, 6.0],
         ],
         np.float32,
     )  # fmt: skip
-    left = smooth_curve(outline, samples=50)
+    foot = np.array([[-wide * 1.15, _BOTTOM]], np.float32)
+    left = np.concatenate([smooth_curve(outline, samples=50), foot])
     right = left[::-1] * np.array([-1, 1], np.float32)
     points = np.concatenate([left, right]) + np.array([lean, 0], np.float32)
     region, cover = canvas.mask(points)

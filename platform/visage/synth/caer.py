@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -203,7 +204,8 @@ def _draw(job: _Job) -> bool:
     except (OSError, av.error.FFmpegError) as err:
         raise DataError(f"{path}: cannot be written: {err}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above says more than this one could
+            partial.unlink(missing_ok=True)
     return True
 
 

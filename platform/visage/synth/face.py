@@ -28,7 +28,7 @@ __all__ = ["Person", "Portrait", "draw_person", "person_landmarks", "render_port
 
 _HEAD = {"left": -1.75, "top": -2.1, "right": 1.75, "bottom": 2.55}
 _FACE = {"left": -1.08, "top": -1.42, "right": 1.08, "bottom": 1.98}
-_FINE = 165.0  # width at which a face is painted; super-sampling small faces more costs little
+_FINE = 140.0  # width at which a face is painted; super-sampling small faces more costs little
 _FOREHEAD = 0.14  # of the box's height, above the brows
 
 
@@ -108,7 +108,7 @@ def draw_person(image: Image, person: Person) -> Landmarks:
     if not 16 <= person.face_width <= 1024:
         raise SpecError(f"face_width {person.face_width:.0f}: choose 16 to 1024 pixels")
     features = features_of(person.identity, person.expression)
-    sharpness = float(np.clip(_FINE / person.face_width, 1.25, 2.0))
+    sharpness = float(np.clip(_FINE / person.face_width, 1.2, 2.0))
     scale = person.face_width / 2
     if person.identity.hair_style in BACK_HAIR:
         hair = Canvas(**_HEAD, scale=scale)

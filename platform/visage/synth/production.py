@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,7 +124,8 @@ def write_atomically(path: Path, body: bytes) -> None:
     except OSError as err:
         raise DataError(f"{path}: cannot be written: {err}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above says more than this one could
+            partial.unlink(missing_ok=True)
 
 
 def write_truth(root: Path, rows: Iterable[Mapping[str, object]]) -> None:

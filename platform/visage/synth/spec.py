@@ -78,7 +78,7 @@ class CaerSSpec(_SplitSpec):
 
     layout: Literal["caer-s"] = "caer-s"
     image_format: Literal["jpg", "png"] = "jpg"
-    """The real corpus holds PNG; JPEG is a fifth of the size and quicker to write."""
+    """The real corpus holds PNG; JPEG is a quarter of the size and quicker to write."""
     jpeg_quality: int = Field(92, ge=50, le=100)
     """Quality of JPEG pictures."""
 

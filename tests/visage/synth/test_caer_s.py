@@ -14,6 +14,7 @@ from visage.errors import DataError, SpecError
 from visage.media.image import decode_image
 from visage.specs.emotion import EMOTIONS
 from visage.synth.caer_s import write_caer_s
+from visage.synth.production import claim
 from visage.synth.scene import draw_scene
 from visage.synth.spec import CaerSSpec
 
@@ -90,6 +91,20 @@ def test_a_folder_with_other_settings_or_other_things_is_refused(
     with pytest.raises(DataError, match=r"holiday\.txt"):
         write_caer_s(tmp_path, SPEC, workers=1)
     assert _digests(tmp_path).keys() == {"holiday.txt"}
+
+
+def test_a_failure_in_a_drawing_process_is_told_as_what_it_is(tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"per_class": 10})
+    claim(tmp_path, spec)
+    (tmp_path / "train").write_text("a file where a folder belongs")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_caer_s(tmp_path, spec, workers=2)
+
+
+def test_a_foreign_marker_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "synth.json").write_text("not json")
+    with pytest.raises(DataError, match="choose another folder"):
+        write_caer_s(tmp_path, SPEC, workers=1)
 
 
 def test_no_person_appears_in_two_splits(corpus: Path) -> None:
