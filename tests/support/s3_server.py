@@ -22,7 +22,7 @@ GRPC_OFFSET = 10_000  # weed puts the gRPC port of every service there
 
 @dataclass(slots=True)
 class S3Server:
-    """One server over one folder; stop and start again keep the data."""
+    """One server over one folder."""
 
     folder: Path
     port: int = 0
@@ -38,12 +38,11 @@ class S3Server:
         weed = find_weed()
         assert weed is not None
         self.folder.mkdir(parents=True, exist_ok=True)
-        master, volume, filer, admin, s3 = _free_ports(4, reserved=self.port)
-        self.port = s3
+        master, volume, filer, admin, self.port = _free_ports(5)
         flags = {
             "dir": self.folder, "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "admin.ui": "false",
             "webdav": "false", "master.port": master, "volume.port": volume, "filer.port": filer,
-            "admin.port": admin, "s3.port": s3, "s3.port.iceberg": 0, "s3.port.lance": 0,
+            "admin.port": admin, "s3.port": self.port, "s3.port.iceberg": 0, "s3.port.lance": 0,
             "bucket": BUCKET,
         }  # fmt: skip
         with (self.folder / "server.log").open("ab") as log:
@@ -55,16 +54,11 @@ class S3Server:
         self._wait_until_ready()
 
     def stop(self) -> None:
-        """End the process started here, and no other."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=3)
-        except subprocess.TimeoutExpired:
+        """End the process started here, and no other; nobody needs its farewell."""
+        if self._process is not None:
             self._process.kill()
             self._process.wait(timeout=10)
-        self._process = None
+            self._process = None
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
@@ -129,17 +123,16 @@ def _bucket_answers(client: Any) -> bool:
     return True
 
 
-def _free_ports(count: int, *, reserved: int) -> list[int]:
-    """`count` ports free together with their gRPC twins, then the reserved one or one more."""
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free together with their gRPC twins."""
     ports: list[int] = []
-    wanted = count if reserved else count + 1
-    while len(ports) < wanted:
+    while len(ports) < count:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1] % 30_000 + 15_000  # its twin stays below 65 536
         if port not in ports and _is_free(port) and _is_free(port + GRPC_OFFSET):
             ports.append(port)
-    return [*ports, reserved] if reserved else ports
+    return ports
 
 
 def _is_free(port: int) -> bool:

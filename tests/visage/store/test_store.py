@@ -165,8 +165,10 @@ def test_a_listing_cannot_leave_the_root(prefix: str, store: Store) -> None:
         list(store.list(prefix))
 
 
-def test_of_sixteen_writers_at_once_exactly_one_wins_and_its_body_stands(store: Store) -> None:
-    start = threading.Barrier(16)
+def test_of_many_writers_at_once_exactly_one_wins_and_its_body_stands(store: Store) -> None:
+    # The test server takes half a second for each of two writers who meet: fewer of them there.
+    writers = 16 if isinstance(store, LocalStore) else 6
+    start = threading.Barrier(writers)
     outcomes: list[tuple[int, bool]] = []
 
     def write(number: int) -> None:
@@ -177,9 +179,9 @@ def test_of_sixteen_writers_at_once_exactly_one_wins_and_its_body_stands(store: 
         except AlreadyExistsError:
             outcomes.append((number, False))
 
-    _run_at_once([lambda n=n: write(n) for n in range(16)])  # type: ignore[misc]
+    _run_at_once([lambda n=n: write(n) for n in range(writers)])  # type: ignore[misc]
     winners = [number for number, won in outcomes if won]
-    assert (len(outcomes), len(winners)) == (16, 1)
+    assert (len(outcomes), len(winners)) == (writers, 1)
     assert store.get("contested") == str(winners[0]).encode() * 1000
 
 
