@@ -21,7 +21,7 @@ from visage.errors import MediaError
 
 __all__ = ["ContainerKind", "decode_errors", "open_container", "sniff"]
 
-ContainerKind = Literal["mov", "matroska", "avi", "wav", "mp3", "flac", "ogg"]
+ContainerKind = Literal["mov", "matroska", "avi", "flv", "wav", "mp3", "flac", "ogg"]
 """Names of the demuxers that may be used."""
 
 _HEAD_BYTES = 64
@@ -32,7 +32,7 @@ _SIZED_BOXES = (b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"udta", b
 _STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"v=0")
 _DECODERS = (
-    "h264,hevc,av1,libdav1d,vp8,vp9,mpeg4,mpeg1video,mpeg2video,msmpeg4,mjpeg,ffv1,rawvideo,"
+    "h264,hevc,av1,libdav1d,vp8,vp9,mpeg4,mpeg1video,mpeg2video,msmpeg4,flv,mjpeg,ffv1,rawvideo,"
     "aac,mp3,mp3float,mp2,mp2float,ac3,eac3,flac,vorbis,opus,alac,"
     "pcm_u8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,"
     "pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw"
@@ -52,6 +52,8 @@ def sniff(head: bytes) -> ContainerKind:
         return "matroska"
     if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
         return "avi"
+    if head.startswith(b"FLV\x01"):
+        return "flv"
     if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
         return "wav"
     if head.startswith(b"fLaC"):
@@ -66,7 +68,8 @@ def sniff(head: bytes) -> ContainerKind:
         )
     raise MediaError(
         "unsupported_format",
-        "not an accepted container (MP4/MOV, WebM/MKV, AVI, WAV, MP3, FLAC, Ogg); convert it first",
+        "not an accepted container (MP4/MOV, WebM/MKV, AVI, FLV, WAV, MP3, FLAC, Ogg); "
+        "convert it first",
     )
 
 

@@ -40,6 +40,7 @@ _CODECS = (
     "mpeg1video",
     "mpeg2video",
     "msmpeg4v3",
+    "flv1",
     "mjpeg",
     "ffv1",
     "rawvideo",

@@ -264,7 +264,7 @@ def test_a_film_that_keeps_its_pictures_in_another_file_does_not_get_them(film: 
 
 
 @pytest.mark.parametrize(
-    "head", [b"GIF89a", b"\x47" * 400, b"FLV\x01\x05", b"0&\xb2u\x8ef\xcf\x11"]
+    "head", [b"GIF89a", b"\x47" * 400, b"FLV\x02\x05", b"0&\xb2u\x8ef\xcf\x11"]
 )
 def test_containers_off_the_list_are_refused(head: bytes, tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
@@ -272,8 +272,14 @@ def test_containers_off_the_list_are_refused(head: bytes, tmp_path: Path) -> Non
     assert _code_of(path) == "unsupported_format"
 
 
+def test_flash_films_as_crema_d_ships_them_are_read(film: Film) -> None:
+    path = film("1001_DFA_ANG_XX.flv", muxer="flv", codec="flv", count=9)
+    assert len(list(iter_frames(path))) == 9
+    assert np.array_equal(read_frame(path, 5), list(iter_frames(path))[5])
+
+
 def test_codecs_off_the_list_are_refused(film: Film) -> None:
-    path = film("film.avi", muxer="avi", codec="flv", count=3)
+    path = film("film.avi", muxer="avi", codec="wmv2", count=3)
     assert _code_of(path) == "unsupported_format"
 
 

@@ -61,13 +61,13 @@ def _clips(tree: Tree) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:
             sounds += 1
         else:
             copies += stem in chosen
-            # A converted copy beside the Flash original is the one that can be decoded.
+            # A converted copy beside the Flash original is preferred: it can be sought in.
             if stem not in chosen or chosen[stem][0].lower().endswith(".flv"):
                 chosen[stem] = (path, f"actor-{match['actor']}", match["emotion"])
     if not chosen:
         raise DataError(
             f"{tree.root}: {sounds} sounds but no clip; emotion recognition reads pictures: "
-            "add the VideoFlash folder, converted to MP4"
+            "add the VideoFlash folder"
         )
     told = {
         f"{sounds} sounds left out: only clips are read": sounds,
