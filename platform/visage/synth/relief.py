@@ -20,7 +20,7 @@ __all__ = ["Light", "Pose", "heights", "project", "shade", "soft_parts", "unproj
 
 PIVOT_Y = 0.35
 _DEPTH = 0.78
-_ITERATIONS = 4
+_ITERATIONS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,8 +41,8 @@ def test_the_picture_is_turned_by_the_same_map_as_the_truth(
         turned[:, 0].reshape(16, 16), turned[:, 1].reshape(16, 16), field, grid=grid, pose=pose
     )
     error = np.hypot(x.ravel() - flat[:, 0], y.ravel() - flat[:, 1])
-    assert np.quantile(error, 0.95) < 0.02  # half a pixel of a face 50 wide
-    assert error.max() < 0.12  # beside the nose, where it hides its own flank
+    # Half a pixel of a face 100 wide; the rest is the flank of the nose that the nose itself hides.
+    assert np.quantile(error, 0.95) < 0.01
 
 
 def test_the_same_person_looks_the_same_twice_and_another_does_not() -> None:
