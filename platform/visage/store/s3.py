@@ -8,6 +8,7 @@ long runs outlive short tokens.
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -16,21 +17,32 @@ from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
 
-from visage.errors import AlreadyExistsError, NotFoundError, StoreError
+from visage.errors import AlreadyExistsError, NotFoundError, SpecError, StoreError
 from visage.faultpoints import fault_point
 from visage.store.base import Stat, check_key, check_prefix
 from visage.store.retry import RetryBudget, TransientError, with_retries
 
 __all__ = ["S3Store"]
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 PART_BYTES = 16 << 20
 MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
-TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+TAKEN = {"PreconditionFailed", "412"}
 TRANSIENT = {"500", "502", "503", "504", "429", "SlowDown", "InternalError", "ServiceUnavailable",
-             "RequestTimeout", "ThrottlingException", "ExpiredToken"}  # fmt: skip
+             "RequestTimeout", "ThrottlingException", "ExpiredToken",
+             "ConditionalRequestConflict", "OperationAborted", "409"}  # fmt: skip
+PASSING = (HTTPClientError, NoConnectionError, IncompleteReadError, CredentialRetrievalError,
+           ConnectionError, TimeoutError)  # fmt: skip
 
 
 class S3Store:
@@ -107,14 +119,9 @@ class S3Store:
         try:
             parts = self._send_parts(key, source, place)
             fault_point("store.put.before_publish")
-            self._try(
-                f"complete upload {key}",
-                lambda: self._client.complete_multipart_upload(
-                    **place, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-                ),
-            )
+            self._complete(key, source, place, parts)
         except StoreError:
-            self._client.abort_multipart_upload(**place)
+            self._abort(key, place)
             raise
         fault_point("store.put.after_publish")
 
@@ -200,14 +207,57 @@ class S3Store:
         )
         return str(reply["ETag"])
 
+    def _complete(
+        self, key: str, source: Path, place: dict[str, str], parts: Sequence[dict[str, Any]]
+    ) -> None:
+        tries = 0
+
+        def finish() -> None:
+            nonlocal tries
+            tries += 1
+            self._client.complete_multipart_upload(
+                **place, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+            )
+
+        try:
+            self._try(f"complete upload {key}", finish)
+        except (AlreadyExistsError, NotFoundError):
+            # As in `put`: after a lost answer the upload is gone, and the object may be ours.
+            if tries == 1 or not self._holds(key, source):
+                raise
+
+    def _holds(self, key: str, source: Path) -> bool:
+        found = self.stat(key)
+        if found is None or found.size_bytes != source.stat().st_size:
+            return False
+
+        def compare() -> bool:
+            reply = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+            with source.open("rb") as file:
+                return all(file.read(len(one)) == one for one in reply["Body"].iter_chunks(1 << 20))
+
+        return self._try(f"compare {key}", compare)
+
+    def _abort(self, key: str, place: dict[str, str]) -> None:
+        try:
+            self._try(f"abort upload {key}", lambda: self._client.abort_multipart_upload(**place))
+        except NotFoundError:
+            pass  # the server gave the upload up by itself
+        except StoreError as err:
+            log.warning("%s; its parts stay until the bucket's lifecycle rule removes them", err)
+
     def _try(self, what: str, call: Callable[[], T]) -> T:
         def once() -> T:
             try:
                 return call()
             except ClientError as err:
                 raise _translate(err, f"{self.uri}: {what}") from err
-            except (BotoCoreError, OSError) as err:
+            except PASSING as err:
                 raise TransientError(f"{type(err).__name__}: {err}") from err
+            except (BotoCoreError, OSError) as err:
+                raise StoreError(
+                    f"{self.uri}: {what}: {err}; check AWS_* settings and the disk"
+                ) from err
 
         return with_retries(once, what=f"{self.uri}: {what}", budget=self._budget)
 
@@ -227,12 +277,15 @@ def _translate(err: ClientError, what: str) -> Exception:
 
 
 def _client() -> Any:
-    return boto3.session.Session().client(
-        "s3",
-        config=Config(
-            retries={"max_attempts": 1, "mode": "standard"},
-            connect_timeout=5,
-            read_timeout=30,
-            s3={"addressing_style": "path"} if os.environ.get("AWS_ENDPOINT_URL") else {},
-        ),
+    config = Config(
+        retries={"total_max_attempts": 1},  # one more would hide that a lost answer was ours
+        connect_timeout=5,
+        read_timeout=30,
+        s3={"addressing_style": "path"} if os.environ.get("AWS_ENDPOINT_URL") else {},
     )
+    try:
+        return boto3.session.Session().client("s3", config=config)
+    except (BotoCoreError, ValueError) as err:
+        raise SpecError(
+            f"s3://: {err}; check AWS_ENDPOINT_URL and the other AWS_* settings"
+        ) from err

@@ -137,9 +137,7 @@ def test_the_uri_opens_the_same_store(store: Store) -> None:
 
 
 @pytest.mark.parametrize("key", LEAVING)
-def test_keys_that_could_leave_the_root_are_refused(
-    key: str, store: Store, tmp_path: Path
-) -> None:
+def test_keys_that_could_leave_the_root_are_refused(key: str, store: Store, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"")
     uses: list[Callable[[], object]] = [
         lambda: store.get(key),
