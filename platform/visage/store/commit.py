@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -133,15 +134,19 @@ def fetch_part(store: Store, prefix: str, name: str, target: Path) -> Path:
     """Download one part to a file and check it; the file appears only if it is whole."""
     part = _part(store, prefix, name)
     where = f"{store.uri}/{prefix}/{part.path}"
-    arriving = target.with_name(f"{target.name}.arriving")
+    # One name for each call: several ranks of a node may fetch the same part at once.
+    arriving = target.with_name(f"{target.name}.{uuid.uuid4().hex}.arriving")
     try:
         store.download(f"{prefix}/{part.path}", arriving)
+        if sha256_of(arriving) != part.sha256:
+            raise CorruptError(
+                f"{where}: bytes do not match the published sha256 {part.sha256[:12]}…"
+            )
+        return arriving.replace(target)
     except NotFoundError:
         raise CorruptError(f"{where}: published, but missing") from None
-    if sha256_of(arriving) != part.sha256:
-        arriving.unlink()
-        raise CorruptError(f"{where}: bytes do not match the published sha256 {part.sha256[:12]}…")
-    return arriving.replace(target)
+    finally:
+        arriving.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

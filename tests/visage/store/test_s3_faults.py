@@ -283,7 +283,7 @@ def test_a_wrong_key_is_told_in_a_sentence(
     s3_server: S3Server, s3_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(StoreError, match="access denied.*check AWS_"):
+    with pytest.raises(StoreError, match=r"access denied.*check AWS_"):
         open_store(s3_uri).put("key", b"")
 
 
