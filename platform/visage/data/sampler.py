@@ -15,6 +15,7 @@ docs/decisions/sampler.md.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,10 @@ class Sampler:
 
     def steps_for(self, epochs: float) -> int:
         """The fewest steps that read at least so many epochs."""
-        return -(-round(epochs * self.samples) // self.global_batch)
+        reads = epochs * self.samples
+        nearest = round(reads)
+        is_whole = math.isclose(reads, nearest, rel_tol=1e-9)  # 1.1 * 10 is 11 to people
+        return -(-(nearest if is_whole else math.ceil(reads)) // self.global_batch)
 
     def _at(self, positions: Ids) -> tuple[Ids, Ids]:
         epochs, offsets = np.divmod(positions, self.samples)
@@ -77,10 +81,7 @@ class Sampler:
 
 
 def permute(offsets: Ids, *, size: int, key: int) -> Ids:
-    """The images of `offsets` (each in [0, size)) under the bijection of [0.
-
-    Size) named by `key`.
-    """
+    """The images of `offsets`, each in 0 … size-1, under the bijection that `key` names."""
     bits = max(2, (size - 1).bit_length())
     low_bits = np.uint64(bits // 2)
     low_mask = np.uint64((1 << (bits // 2)) - 1)
