@@ -8,10 +8,14 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from s3_server import BUCKET, S3Server, find_weed, s3_environment
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# A machine may be busy, and the same commit must give the same verdict twice.
+hypothesis.settings.register_profile("visage", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("visage")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
