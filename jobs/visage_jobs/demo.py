@@ -126,6 +126,7 @@ def _on_ray(job: DemoJob, corpus: Corpus, dropped: int, stages: Stages, bars: Ba
             answers=answers,
         )
         page = evaluator.write(report, found)
+        evaluator.track(found)
     return DemoResult(
         evaluation=found,
         report=page,

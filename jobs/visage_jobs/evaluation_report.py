@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from visage.tracking.registry import Registry
 from visage.tracking.report import write_report
 from visage.tracking.report.content import EvaluationReport, PairedComparison
 from visage.tracking.report.sources import report_of
+from visage.tracking.runs import open_run
 from visage.training.checkpoint import restore
 from visage.training.run_dir import ledger_chain
 from visage_jobs.evaluate import EvaluateJob, Progress, evaluate_emotion, evaluation_name
@@ -71,7 +73,9 @@ class Evaluator:
             if pairs is not None:
                 comparison = PairedComparison.of(pairs, candidate=uri, champion=other_uri)
         report = replace(self.report(found), comparison=comparison)
-        return found, self.write(report, found)
+        page = self.write(report, found)
+        self.track(found)
+        return found, page
 
     def report(self, found: Evaluation) -> EvaluationReport:
         """Scores, plots, attention overlays and worst mistakes of an evaluation."""
@@ -89,6 +93,32 @@ class Evaluator:
             page = write_report(Path(folder) / "report.html", report)
             open_store(found.uri).replace("report.html", page.read_bytes())
         return join_uri(found.uri, "report.html")
+
+    def track(self, found: Evaluation) -> None:
+        """Record scores and report as an MLflow run; the same evaluation is always the same run."""
+        name = found.uri.rstrip("/").rpartition("/")[2]
+        key = hashlib.sha256(found.uri.encode()).hexdigest()[:32]
+        low, high = found.accuracy_interval
+        with open_run(
+            self.workspace.tracking_uri(),
+            experiment="emotion-evaluation",
+            name=name,
+            run_id=key,
+            params={"model": found.model_uri, "digest": found.model_digest, "split": found.split},
+        ) as tracked:
+            tracked.log_dataset("emotion", found.data_digest, self.data_uri, self.split, found.rows)
+            tracked.log_metrics(
+                {
+                    "test/accuracy": found.accuracy,
+                    "test/accuracy_low": low,
+                    "test/accuracy_high": high,
+                    "test/macro_f1": found.macro_f1,
+                    "test/ece": found.ece,
+                },
+                step=0,
+            )
+            if self.workspace.is_local:
+                tracked.log_artifact(Path(found.uri) / "report.html", "report")
 
     def _out(self, model_uri: str) -> str:
         manifest, _ = load_manifest(self.data_uri)

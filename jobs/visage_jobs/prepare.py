@@ -18,6 +18,7 @@ from visage.data.prepare import Plan, assemble, plan_chunks, settings_digest
 from visage.data.readers import carve_validation
 from visage.data.records import Corpus
 from visage.faces import open_provider
+from visage.faces.mapper import open_region_mapper
 from visage.specs.prepare import PrepareSpec
 from visage.store.open import open_store
 from visage_jobs.cluster import quiet_ray_data, ray_session, usable_cpus
@@ -36,6 +37,9 @@ class PrepareJob:
     out: str
     spec: PrepareSpec
     weights_dir: Path | None = None
+    """Of the `fan` provider."""
+    parser_weights: Path | None = None
+    """BiSeNet weights; with them a parser labels the regions, else the landmarks do."""
     address: str | None = None
     """Ray cluster; None starts one on this machine."""
 
@@ -66,7 +70,8 @@ def plan_prepare(job: PrepareJob) -> tuple[PrepareJob, Plan, str]:
         corpus = carve_validation(corpus, job.spec.val_fraction, job.spec.seed)
     job = replace(job, corpus=corpus)
     provider = open_provider(job.spec.faces, weights_dir=job.weights_dir)
-    settings = settings_digest(job.spec, provider=provider.name)
+    regions = open_region_mapper(job.parser_weights)
+    settings = settings_digest(job.spec, provider=provider.name, regions=regions.name)
     plan = plan_chunks(corpus, open_store(job.out), job.spec, settings=settings)
     return job, plan, settings
 
@@ -115,6 +120,7 @@ class ChunkWorker:
         cv2.setNumThreads(1)  # one actor is one core; more threads only contend
         self._spec = PrepareSpec.parse(settings["spec"])
         self._provider = open_provider(self._spec.faces, weights_dir=settings["weights_dir"])
+        self._regions = open_region_mapper(settings["parser_weights"])
         self._store = open_store(settings["out"])
         self._settings = settings
 
@@ -128,6 +134,7 @@ class ChunkWorker:
             spec=self._spec,
             settings=self._settings["digest"],
             provider=self._provider,
+            regions=self._regions,
         )
         names = ("decode", "faces", "masks", "write")
         return {
@@ -146,6 +153,7 @@ def _on_ray(job: PrepareJob, chunks: tuple[Chunk, ...], settings: str) -> Iterat
         config = {
             "spec": job.spec.model_dump(mode="json"),
             "weights_dir": job.weights_dir,
+            "parser_weights": job.parser_weights,
             "out": job.out,
             "root": job.corpus.root,
             "classes": job.corpus.classes,

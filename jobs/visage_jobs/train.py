@@ -13,6 +13,7 @@ import logging
 import signal
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -73,8 +74,8 @@ class TrainResult:
     score: float | None
     mlflow_run: str
     reused: bool
-    curve: tuple[dict[str, Any], ...]
-    """Events of this launch, for plots."""
+    seconds: dict[str, float]
+    """Where the time of this launch went; empty if the run was finished before."""
 
 
 def default_run_name(recipe: str, spec: TrainSpec, data_uri: str) -> str:
@@ -94,7 +95,7 @@ def run_train(job: TrainJob, *, watch: Watch | None = None) -> TrainResult:
     store = open_store(job.run_uri)
     info, splits = _preflight(job, store)
     if read_commit(store, MODEL_PREFIX) is not None:
-        return _result(job, store, mlflow_run=_tracking_key(store), reused=True, curve=())
+        return _result(job, store, mlflow_run=_tracking_key(store), reused=True, seconds={})
     with open_run(
         job.tracking_uri,
         experiment=job.experiment,
@@ -105,8 +106,8 @@ def run_train(job: TrainJob, *, watch: Watch | None = None) -> TrainResult:
     ) as tracked:
         for split, rows in splits.items():
             tracked.log_dataset(job.recipe, info.data_digest, job.data_uri, split, rows)
-        curve = _launch(job, store, tracked, watch or (lambda event: None))
-        return _result(job, store, mlflow_run=tracked.run_id, reused=False, curve=tuple(curve))
+        spent = _launch(job, store, tracked, watch or (lambda event: None))
+        return _result(job, store, mlflow_run=tracked.run_id, reused=False, seconds=spent)
 
 
 def _preflight(job: TrainJob, store: Store) -> tuple[RunInfo, dict[str, int]]:
@@ -136,12 +137,14 @@ def _tracking_key(store: Store) -> str:
     return key
 
 
-def _launch(job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch) -> list[dict[str, Any]]:
+def _launch(job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch) -> dict[str, float]:
     launch = uuid.uuid4().hex
-    curve: list[dict[str, Any]] = []
+    clock = _Clock()
+    last: dict[str, Any] = {}
 
     def take(event: dict[str, Any]) -> None:
-        curve.append(event)
+        clock.note(event)
+        last.update({"type": None, "message": None}, **event)
         _track(tracked, event)
         watch(event)
 
@@ -154,8 +157,36 @@ def _launch(job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch) -> l
         events.touch()
         with _following(events, take):
             _fit(job, launch, events, Path(folder))
-    _raise_failure(curve)
-    return curve
+    _raise_failure(last)
+    return clock.seconds()
+
+
+class _Clock:
+    """Splits the time of a launch by its events."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._started: float | None = None
+        self._step, self._data_wait_s = 0, 0.0
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Take one event."""
+        if event.get("type") == "started":
+            self._started = time.monotonic()
+            self._step = int(event["step"])
+        elif event.get("type") == "train":
+            self._data_wait_s += event["data_wait_s"] * (event["step"] - self._step)
+            self._step = int(event["step"])
+
+    def seconds(self) -> dict[str, float]:
+        """Waiting for workers, and training, of which waiting for data."""
+        now = time.monotonic()
+        started = self._started if self._started is not None else now
+        return {
+            "start_workers": started - self._begun,
+            "train": now - started,
+            "of_which_data_wait": self._data_wait_s,
+        }
 
 
 def _fit(job: TrainJob, launch: str, events: Path, folder: Path) -> None:
@@ -197,9 +228,8 @@ def _fit(job: TrainJob, launch: str, events: Path, folder: Path) -> None:
         ) from err
 
 
-def _raise_failure(curve: list[dict[str, Any]]) -> None:
-    """A worker that must not be restarted says so in an event and returns."""
-    last = curve[-1] if curve else {}
+def _raise_failure(last: Mapping[str, Any]) -> None:
+    """A worker that must not be restarted says so in its last event and returns."""
     if last.get("type") == "preempted":
         raise PreemptedError(str(last["message"]))
     if last.get("type") == "failed":
@@ -274,7 +304,7 @@ def _track(tracked: TrackedRun, event: Mapping[str, Any]) -> None:
 
 
 def _result(
-    job: TrainJob, store: Store, *, mlflow_run: str, reused: bool, curve: tuple[dict[str, Any], ...]
+    job: TrainJob, store: Store, *, mlflow_run: str, reused: bool, seconds: dict[str, float]
 ) -> TrainResult:
     done = read_commit(store, MODEL_PREFIX)
     if done is None:
@@ -288,5 +318,5 @@ def _result(
         score=None if score is None else float(score),
         mlflow_run=mlflow_run,
         reused=reused,
-        curve=curve,
+        seconds=seconds,
     )

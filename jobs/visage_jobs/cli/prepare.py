@@ -28,6 +28,12 @@ def prepare(
     layout: Annotated[str, typer.Option(help="Layout of the corpus; auto finds out.")] = "auto",
     boxes: Annotated[str | None, typer.Option(help="Box lists of CAER-S, if elsewhere.")] = None,
     weights: Annotated[str | None, typer.Option(help="Folder of face-alignment weights.")] = None,
+    parser: Annotated[
+        str | None, typer.Option(help="BiSeNet weights that label the face regions.")
+    ] = None,
+    drop_leaks: Annotated[
+        bool, typer.Option("--drop-leaks", help="Audit first; leave out copies of test pictures.")
+    ] = False,
     preset: Annotated[str | None, typer.Option(help="YAML file of prepare settings.")] = None,
     assign: SetOption = None,
     workspace: Annotated[str | None, typer.Option(help="Folder or s3:// prefix.")] = None,
@@ -54,12 +60,19 @@ def prepare(
     found = read_corpus(corpus, layout=layout, boxes=boxes)  # type: ignore[arg-type]  # read_corpus refuses unknown layouts
     for note in found.notes:
         say(f"note: {note}")
+    if drop_leaks:
+        from visage.data.audit import audit_corpus
+        from visage.data.leaks import without_leaks
+
+        found, dropped = without_leaks(found, audit_corpus(found))
+        say(f"note: {dropped} records left out because a held-out split holds a copy")
     target = out or Workspace.open(workspace).data(Path(corpus).resolve().name)
     job = PrepareJob(
         corpus=found,
         out=target,
         spec=spec,
         weights_dir=Path(weights) if weights else None,
+        parser_weights=Path(parser) if parser else None,
         address=address,
     )
     if dry_run:

@@ -110,13 +110,21 @@ def _as_json(done: TrainResult) -> dict[str, object]:
         "score": done.score,
         "mlflow_run": done.mlflow_run,
         "reused": done.reused,
+        "seconds": done.seconds,
     }
 
 
 def _text(done: TrainResult) -> str:
     score = "" if done.score is None else f", validation accuracy {done.score:.1%}"
     state = "was finished before" if done.reused else "finished"
+    spent = done.seconds
+    told = (
+        f"{spent['start_workers']:.0f} s for workers to start, {spent['train']:.0f} s of training, "
+        f"{spent['of_which_data_wait']:.1f} s of it waiting for data\n"
+        if spent
+        else ""
+    )
     return (
-        f"run {state}: {done.steps} steps{score}\nmodel {done.model_uri}\n"
+        f"run {state}: {done.steps} steps{score}\n{told}model {done.model_uri}\n"
         f"next: visage evaluate emotion --model {done.model_uri}"
     )

@@ -23,6 +23,7 @@ from visage.data.emotion_rows import EMOTION_SCHEMA
 from visage.data.records import Record, Split
 from visage.data.shards import ROWS_PART, shard_bytes
 from visage.errors import MediaError
+from visage.faces.mapper import LandmarkRegions, RegionMapper
 from visage.faces.provider import FaceProvider
 from visage.faultpoints import fault_point
 from visage.media.image import decode_image
@@ -92,8 +93,12 @@ def prepare_chunk(
     spec: PrepareSpec,
     settings: str,
     provider: FaceProvider,
+    regions: RegionMapper | None = None,
 ) -> ChunkDone:
-    """Make and publish one shard; a shard that stands is left alone."""
+    """Make and publish one shard; a shard that stands is left alone.
+
+    `regions` labels the face crops; by default the landmarks do.
+    """
     prefix = f"shards/{chunk.key}"
     found = read_commit(store, prefix)
     if found is not None:
@@ -102,7 +107,8 @@ def prepare_chunk(
     if chunk.keep_of is not None:
         rows, outcomes = _kept(store, chunk)
     else:
-        rows, outcomes = _made(chunk, root, classes, spec, provider, seconds)
+        maker = _Maker(root, tuple(classes), spec, provider, regions or LandmarkRegions())
+        rows, outcomes = maker.rows(chunk, seconds)
     start = perf_counter()
     fault_point("prepare.before_shard")
     table = pa.Table.from_pylist(rows, schema=EMOTION_SCHEMA)
@@ -139,60 +145,57 @@ def _kept(store: Store, chunk: Chunk) -> tuple[Rows, Rows]:
     return [row for row in table.to_pylist() if row["key"] in keys], outcomes
 
 
-def _made(
-    chunk: Chunk,
-    root: Path,
-    classes: Sequence[str],
-    spec: PrepareSpec,
-    provider: FaceProvider,
-    seconds: dict[str, float],
-) -> tuple[Rows, Rows]:
-    rows, outcomes = [], []
-    for record, one in zip(chunk.records, chunk.fingerprints, strict=True):
-        outcome: dict[str, Any] = {"fingerprint": one, "key": record.key}
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Turns records into rows with one set of tools."""
+
+    root: Path
+    classes: tuple[str, ...]
+    spec: PrepareSpec
+    provider: FaceProvider
+    regions: RegionMapper
+
+    def rows(self, chunk: Chunk, seconds: dict[str, float]) -> tuple[Rows, Rows]:
+        """Rows of the records that could be used, and one outcome for every record."""
+        rows, outcomes = [], []
+        for record, one in zip(chunk.records, chunk.fingerprints, strict=True):
+            outcome: dict[str, Any] = {"fingerprint": one, "key": record.key}
+            try:
+                rows.append(self._row(record, seconds))
+                outcome.update(code=None, detail=None)
+            except MediaError as err:
+                outcome.update(code=err.code, detail=str(err))
+            outcomes.append(outcome)
+        return rows, outcomes
+
+    def _row(self, record: Record, seconds: dict[str, float]) -> dict[str, Any]:
+        if record.label not in self.classes:
+            raise MediaError("bad_label", f"{record.key}: {record.label!r} is not a known class")
+        start = perf_counter()
         try:
-            rows.append(_row(record, root, classes, spec, provider, seconds))
-            outcome.update(code=None, detail=None)
-        except MediaError as err:
-            outcome.update(code=err.code, detail=str(err))
-        outcomes.append(outcome)
-    return rows, outcomes
-
-
-def _row(
-    record: Record,
-    root: Path,
-    classes: Sequence[str],
-    spec: PrepareSpec,
-    provider: FaceProvider,
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    if record.label not in classes:
-        raise MediaError("bad_label", f"{record.key}: label {record.label!r} is not in {classes}")
-    start = perf_counter()
-    try:
-        body = (root / record.path).read_bytes()
-    except OSError as err:
-        raise MediaError("not_found", f"{record.path}: {err.strerror}") from err
-    image = decode_image(body)
-    seconds["decode"] = seconds.get("decode", 0.0) + perf_counter() - start
-    box = (0, 0, image.shape[1], image.shape[0]) if record.is_face_crop else record.box
-    columns = emotion_row(
-        image,
-        provider=provider,
-        inputs=spec.input,
-        box=box,
-        policy=spec.face_policy,
-        jpeg_quality=spec.jpeg_quality,
-        seconds=seconds,
-    )
-    return {
-        "key": record.key,
-        "label": classes.index(record.label),
-        "group": record.group,
-        "source_sha256": hashlib.sha256(body).hexdigest(),
-        **columns,
-    }
+            body = (self.root / record.path).read_bytes()
+        except OSError as err:
+            raise MediaError("not_found", f"{record.path}: {err.strerror}") from err
+        image = decode_image(body)
+        seconds["decode"] = seconds.get("decode", 0.0) + perf_counter() - start
+        box = (0, 0, image.shape[1], image.shape[0]) if record.is_face_crop else record.box
+        columns = emotion_row(
+            image,
+            provider=self.provider,
+            regions=self.regions,
+            inputs=self.spec.input,
+            box=box,
+            policy=self.spec.face_policy,
+            jpeg_quality=self.spec.jpeg_quality,
+            seconds=seconds,
+        )
+        return {
+            "key": record.key,
+            "label": self.classes.index(record.label),
+            "group": record.group,
+            "source_sha256": hashlib.sha256(body).hexdigest(),
+            **columns,
+        }
 
 
 def _counts(rows: Rows, classes: Sequence[str]) -> dict[str, int]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from visage.data.emotion_inputs import EmotionInputs
 from visage.errors import MediaError
+from visage.faces.mapper import RegionMapper
 from visage.faces.pose import head_pose
 from visage.faces.provider import Box, FaceProvider, Image, clip_box
-from visage.faces.regions import region_crop
 from visage.media.image import encode_jpeg, encode_png
 from visage.specs.emotion import EmotionInputSpec
 
@@ -34,6 +34,7 @@ def emotion_row(
     image: Image,
     *,
     provider: FaceProvider,
+    regions: RegionMapper,
     inputs: EmotionInputSpec,
     box: Box | None = None,
     policy: FacePolicy = "surest",
@@ -51,9 +52,7 @@ def emotion_row(
     faces_done = clock()
     height, width = image.shape[:2]
     pose = head_pose(found.landmarks, width=width, height=height)
-    regions = region_crop(
-        found.landmarks, found.box, width=width, height=height, size=inputs.face_size
-    )
+    labels = regions(image, found.box, found.landmarks, inputs.face_size)
     masks_done = clock()
     small = EmotionInputs.of(image, found.box, inputs)
     row = {
@@ -66,7 +65,7 @@ def emotion_row(
         "face": encode_jpeg(small.face, jpeg_quality, chroma="4:4:4"),
         "context": encode_jpeg(small.context, jpeg_quality, chroma="4:4:4"),
         "context_box": list(small.box),
-        "regions": encode_png(regions),
+        "regions": encode_png(labels),
     }
     if seconds is not None:
         for name, spent in (

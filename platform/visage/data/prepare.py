@@ -40,13 +40,15 @@ class Plan:
     standing_records: int
 
 
-def settings_digest(spec: PrepareSpec, *, provider: str) -> str:
-    """Identity of everything but the records that decides a row's content."""
-    spec = spec.model_copy(update={"faces": "auto"})  # the resolved provider stands for it
+def settings_digest(spec: PrepareSpec, *, provider: str, regions: str = "landmarks") -> str:
+    """Identity of everything but the records that decides a row's content.
+
+    `provider` and `regions` are the names of the tools that the spec's choices became.
+    """
     relevant = spec.model_dump(
         mode="json", include={"recipe", "input", "face_policy", "jpeg_quality"}
     )
-    text = json.dumps([EMOTION_ROWS, provider, relevant], sort_keys=True)
+    text = json.dumps([EMOTION_ROWS, provider, regions, relevant], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -38,9 +38,9 @@ CONFUSIONS: dict[str, dict[str, float]] = {
 class CueSpec(Spec):
     """The strengths of the two cues."""
 
-    face_accuracy: float = Field(0.72, ge=0.0, le=1.0)
+    face_accuracy: float = Field(0.64, ge=0.0, le=1.0)
     """How often the face shows the label."""
-    context_accuracy: float = Field(0.68, ge=0.0, le=1.0)
+    context_accuracy: float = Field(0.66, ge=0.0, le=1.0)
     """How often the setting shows the label."""
     blend: float = Field(0.2, ge=0.0, le=1.0)
     """How often the shown expression is mixed with the one it is most confused with."""
