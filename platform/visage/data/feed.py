@@ -86,13 +86,20 @@ class ShardFeed:
     def batch(self, step: int) -> Batch:
         """This rank's share of the step; later steps are already being decoded when it returns."""
         start = self._clock()
-        for stale in [known for known in self._pending if known < step]:
+        window = range(step, step + self._ahead + 1)
+        for stale in [known for known in self._pending if known not in window]:
             for future in self._pending.pop(stale):
                 future.cancel()
-        for ahead in range(step, step + self._ahead + 1):
+        for ahead in window:
             self._submit(ahead)
         futures = self._pending.pop(step)
-        samples = [future.result(timeout=WAIT_LIMIT_S) for future in futures]
+        try:
+            samples = [future.result(timeout=WAIT_LIMIT_S) for future in futures]
+        except TimeoutError:
+            raise DataError(
+                f"step {step}: its samples did not arrive within {WAIT_LIMIT_S:.0f} s; look at "
+                "the disk or the store that holds the shards"
+            ) from None
         _, ids = self._sampler.rank_ids(step, rank=self._rank, world=self._world)
         arrays = {name: np.stack([one[name] for one in samples]) for name in samples[0]}
         return Batch(step=step, ids=ids, arrays=arrays, wait_s=self._clock() - start)

@@ -74,12 +74,17 @@ def to_parquet(rows: Sequence[LedgerRow]) -> bytes:
 
 
 def from_parquet(body: bytes, *, origin: str) -> list[LedgerRow]:
-    """Rows of one segment; CorruptError if it is not one."""
+    """Rows of one segment; CorruptError if it is not one, or one of another version."""
     try:
         table = pq.read_table(io.BytesIO(body))
-        return [LedgerRow(**{**row, "ids": tuple(row["ids"])}) for row in table.to_pylist()]
-    except (pa.ArrowInvalid, TypeError, KeyError) as err:
+    except (pa.ArrowException, OSError) as err:
         raise CorruptError(f"{origin}: not a ledger segment: {err}") from None
+    is_ours = (
+        table.schema.metadata and table.schema.metadata.items() >= LEDGER_SCHEMA.metadata.items()
+    )
+    if not is_ours or table.column_names != LEDGER_SCHEMA.names:
+        raise CorruptError(f"{origin}: not a ledger segment of schema visage.ledger/1")
+    return [LedgerRow(**{**row, "ids": tuple(row["ids"])}) for row in table.to_pylist()]
 
 
 def verify(rows: Iterable[LedgerRow], sampler: Sampler, *, steps: int) -> LedgerReport:
@@ -109,6 +114,8 @@ def _check_step(step: int, shares: list[LedgerRow], sampler: Sampler) -> str | N
     if not shares:
         return f"step {step}: missing"
     world = shares[0].world
+    if {row.world for row in shares} != {world}:
+        return f"step {step}: recorded by clusters of {sorted({row.world for row in shares})} ranks"
     if [row.rank for row in shares] != list(range(world)):
         return f"step {step}: ranks {[row.rank for row in shares]} of {world} recorded"
     if len({len(row.ids) for row in shares}) > 1:

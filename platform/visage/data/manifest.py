@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,8 +56,9 @@ class Manifest:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def of_split(self, split: Split) -> tuple[Shard, ...]:
-        """The shards of one split, in manifest order."""
-        return tuple(shard for shard in self.shards if shard.split == split)
+        """The shards of one split in an order that the digest decides, as sample ids follow it."""
+        mine = (shard for shard in self.shards if shard.split == split)
+        return tuple(sorted(mine, key=lambda shard: (shard.sha256, shard.path)))
 
     def rows(self, split: Split) -> int:
         """How many samples a split holds."""
@@ -89,10 +91,10 @@ class Manifest:
             shards = tuple(Shard(**shard) for shard in values.pop("shards"))
             classes = tuple(values.pop("classes"))
             manifest = cls(shards=shards, classes=classes, **values)
-        except (KeyError, TypeError) as err:
+            for shard in shards:
+                _check_shard(shard, origin)
+        except (KeyError, TypeError, AttributeError) as err:
             raise DataError(f"{origin}: the manifest is incomplete: {err}") from None
-        for shard in shards:
-            _check_shard(shard, origin)
         if digest != manifest.digest():
             raise DataError(f"{origin}: the manifest was edited (its digest does not match)")
         return manifest
@@ -100,7 +102,12 @@ class Manifest:
 
 def _check_shard(shard: Shard, origin: str) -> None:
     parts = shard.path.split("/")
-    if shard.path.startswith(("/", "\\")) or ".." in parts or ":" in shard.path:
+    if ".." in parts or "" in parts or "\\" in shard.path or ":" in shard.path:
         raise DataError(f"{origin}: shard path {shard.path!r} leaves the manifest's folder")
     if shard.split not in SPLITS:
         raise DataError(f"{origin}: shard {shard.path!r} names the unknown split {shard.split!r}")
+    # The checksum becomes a file name in the cache, so it must be one and nothing else.
+    if not re.fullmatch("[0-9a-f]{64}", shard.sha256):
+        raise DataError(f"{origin}: shard {shard.path!r} has no SHA-256 but {shard.sha256!r}")
+    if not all(type(size) is int and size >= 0 for size in (shard.rows, shard.size_bytes)):
+        raise DataError(f"{origin}: shard {shard.path!r} has sizes that are no counts")

@@ -1,19 +1,22 @@
 """Shards: memory-mapped Arrow IPC files, and the one table of rows that they form together.
 
-A split's rows are numbered 0 … n-1 across its shards in manifest order; that number is the sample
-id. Pictures stay encoded until a worker decodes them. Remote shards come through a node-local
-cache whose files carry the checksum as their name; local ones are mapped where they lie. Every
-shard is checked against the manifest's sha256 when it is first opened.
+A split's rows are numbered 0 … n-1 across its shards, ordered by checksum; that number is the
+sample id, so equal manifest digests mean equal ids. Pictures stay encoded until a worker decodes
+them. Remote shards come through a node-local cache whose files carry the checksum as their name;
+local ones are mapped where they lie. Every shard is checked against the manifest's sha256 when it
+is first opened.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
+import uuid
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import pyarrow as pa
 from visage.data.manifest import Manifest, Shard
 from visage.data.records import Split
 from visage.errors import CorruptError, DataError, NotFoundError
-from visage.store.base import Store
+from visage.store.base import Store, check_key
 from visage.store.commit import sha256_of
 from visage.store.local import LocalStore
 from visage.store.open import open_store
@@ -58,10 +61,12 @@ def shard_bytes(table: pa.Table) -> bytes:
 
 
 def read_shard(path: Path) -> pa.Table:
-    """Map one shard file; DataError if it is not an Arrow IPC file."""
+    """Map one shard file; NotFoundError if it is gone, DataError if it is not Arrow IPC."""
     try:
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).read_all()
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: no such shard") from None
     except (pa.ArrowInvalid, OSError) as err:
         raise DataError(f"{path}: not a readable shard: {err}") from None
 
@@ -97,11 +102,15 @@ class ShardRows:
         for shard in self._shards:
             found = self._store.stat(shard.path)
             if found is None:
-                raise DataError(f"{self._store.uri}/{shard.path}: listed, but missing")
+                raise DataError(
+                    f"{self._store.uri}/{shard.path}: listed in the manifest, but missing; restore "
+                    "it, or delete its folder and run visage prepare again"
+                )
             if found.size_bytes != shard.size_bytes:
                 raise CorruptError(
                     f"{self._store.uri}/{shard.path}: {found.size_bytes} bytes, the manifest says "
-                    f"{shard.size_bytes}; prepare the corpus again or restore the file"
+                    f"{shard.size_bytes}; restore it, or delete its folder and run visage prepare "
+                    "again"
                 )
 
     def row(self, sample: int) -> dict[str, Any]:
@@ -132,40 +141,81 @@ class ShardRows:
             return table
 
     def _open(self, shard: Shard) -> pa.Table:
-        path = self._path(shard)
-        if sha256_of(path) != shard.sha256:
-            raise CorruptError(
-                f"{self._store.uri}/{shard.path}: changed after the manifest was written "
-                f"(expected sha256 {shard.sha256[:12]}…); prepare again or restore the file"
-            )
-        table = read_shard(path)
+        table = self._mapped(shard) if isinstance(self._store, LocalStore) else self._cached(shard)
         if table.num_rows != shard.rows:
             raise DataError(f"{shard.path}: {table.num_rows} rows, the manifest says {shard.rows}")
         return table
 
-    def _path(self, shard: Shard) -> Path:
-        if isinstance(self._store, LocalStore):
-            path = self._store.path(shard.path)
-            if not path.is_file():
-                raise DataError(f"{path}: listed in the manifest, but missing")
-            return path
+    def _mapped(self, shard: Shard) -> pa.Table:
+        path = Path(self._store.uri) / check_key(shard.path)
+        if not path.is_file():
+            raise DataError(f"{path}: listed in the manifest, but missing")
+        if sha256_of(path) != shard.sha256:
+            raise self._changed(shard)
+        return read_shard(path)
+
+    def _cached(self, shard: Shard) -> pa.Table:
         target = self._cache / f"{shard.sha256}.arrow"
-        if not target.exists():
-            self._make_room(shard.size_bytes)
-            log.info("fetching shard %s", shard.path)
-            self._store.download(shard.path, target)
-        return target
+        table = _read_if_whole(target, shard)
+        return self._fetched(shard, target) if table is None else table
+
+    def _fetched(self, shard: Shard, target: Path) -> pa.Table:
+        self._make_room(shard.size_bytes)
+        log.info("fetching shard %s", shard.path)
+        arriving = target.with_name(f"{uuid.uuid4().hex}.arriving")
+        try:
+            self._store.download(shard.path, arriving)
+            if sha256_of(arriving) != shard.sha256:
+                raise self._changed(shard)
+            table = read_shard(arriving)  # before another process can see and evict it
+            arriving.replace(target)
+            return table
+        except NotFoundError:
+            raise DataError(
+                f"{self._store.uri}/{shard.path}: listed in the manifest, but missing"
+            ) from None
+        finally:
+            arriving.unlink(missing_ok=True)
+
+    def _changed(self, shard: Shard) -> CorruptError:
+        return CorruptError(
+            f"{self._store.uri}/{shard.path}: changed after the manifest was written (expected "
+            f"sha256 {shard.sha256[:12]}…); restore the file, or delete its folder and run "
+            "visage prepare again"
+        )
 
     def _make_room(self, size_bytes: int) -> None:
         """Forget the longest unused shards; a mapped file stays readable after its name is gone."""
         self._cache.mkdir(parents=True, exist_ok=True)
-        files = sorted(self._cache.glob("*.arrow"), key=lambda path: path.stat().st_atime)
-        total = sum(path.stat().st_size for path in files)
-        for path in files:
+        files = sorted(_used_files(self._cache))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in files:
             if total + size_bytes <= self._cache_bytes:
                 return
-            total -= path.stat().st_size
+            total -= size
             path.unlink(missing_ok=True)
+
+
+def _read_if_whole(cached: Path, shard: Shard) -> pa.Table | None:
+    """A cached shard, or None if it is not there, was just evicted, or is damaged."""
+    try:
+        if sha256_of(cached) == shard.sha256:
+            table = read_shard(cached)
+            os.utime(cached)
+            return table
+    except (FileNotFoundError, NotFoundError):
+        return None
+    log.warning("%s: damaged in the cache; fetched again", shard.path)
+    cached.unlink(missing_ok=True)
+    return None
+
+
+def _used_files(cache: Path) -> Iterator[tuple[float, int, Path]]:
+    """Last use, size and path of the cached shards; other processes evict at the same time."""
+    for path in cache.glob("*.arrow"):
+        with contextlib.suppress(FileNotFoundError):
+            found = path.stat()
+            yield found.st_mtime, found.st_size, path
 
 
 def _default_cache() -> Path:
