@@ -105,9 +105,12 @@ class CheckpointWriter:
         self.newest, self.ledger = restored.name, restored.state.ledger
 
     def save(
-        self, state: RunState, snapshots: Mapping[str, Snapshot], rows: list[LedgerRow]
+        self,
+        state: RunState,
+        snapshots: Mapping[str, Snapshot],
+        rows: list[LedgerRow],
     ) -> str:
-        """Start to publish; waits first for the one under way. Returns the checkpoint's name."""
+        """Start to publish, once the write under way has ended; returns the checkpoint's name."""
         self.settle()
         self._unpublished += rows
         name = f"{state.step:010d}-{secrets.token_hex(3)}"
@@ -116,6 +119,24 @@ class CheckpointWriter:
             self._write, name, state, dict(snapshots), pending, self.ledger
         )
         return name
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a write is under way; a save that can wait should come later then."""
+        return self._under_way is not None and not self._under_way.done()
+
+    def finish(self) -> None:
+        """Wait until everything handed over is published.
+
+        Raises:
+            StoreUnavailableError: the last write failed; what it held is not in the store.
+        """
+        self.settle()
+        if self._unpublished:
+            raise StoreUnavailableError(
+                f"{self._store.uri}: the last checkpoint could not be published (see the warning "
+                "above); mend the store and run the same command again"
+            )
 
     def settle(self) -> None:
         """Wait for the write under way and take its result in.

@@ -149,7 +149,7 @@ def _snapshots(loop: Loop) -> dict[str, Snapshot]:
 def _settle(loop: Loop) -> None:
     """Wait for the last write on rank 0, and for rank 0 on the others."""
     if loop.writer:
-        loop.writer.settle()
+        loop.writer.finish()
     loop.host.gather(True)
 
 
@@ -167,10 +167,14 @@ class _Pace:
         now = self._loop.clock()
         due = now - self._saved_s >= self._loop.recipe.spec.checkpoint_every_s
         return {
-            "save": is_writer and due,
+            "save": is_writer and due and not self._is_writing(),
             "report": is_writer and now - self._reported_s >= REPORT_EVERY_S,
             "stop": self._loop.host.stop_requested(),
         }
+
+    def _is_writing(self) -> bool:
+        """A slow store delays the next save, never a training step."""
+        return self._loop.writer is not None and self._loop.writer.is_busy
 
     def count(self, samples: int, wait_s: float) -> None:
         """Add one step's samples and data wait."""
