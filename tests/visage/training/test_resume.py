@@ -1,4 +1,4 @@
-"""A run killed anywhere and continued equals the unbroken run: same samples, same losses, same weights."""
+"""A run killed anywhere and continued equals the unbroken one: samples, losses, weights."""
 
 from __future__ import annotations
 
