@@ -1,4 +1,4 @@
-"""The command line as a person meets it: instant help, sentences instead of tracebacks, exit codes."""
+"""The command line as a person meets it: instant help, sentences, exit codes."""
 
 from __future__ import annotations
 
