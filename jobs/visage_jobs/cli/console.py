@@ -18,7 +18,18 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["JsonFlag", "SetOption", "Stages", "bar", "emit", "say", "verb"]
+__all__ = [
+    "AddressOption",
+    "DryRunFlag",
+    "JsonFlag",
+    "SetOption",
+    "Stages",
+    "WorkspaceOption",
+    "bar",
+    "emit",
+    "say",
+    "verb",
+]
 
 P = ParamSpec("P")
 
@@ -29,6 +40,15 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Override one spec key, e.g. model.dropout=0.3."
     ),
 ]
+
+
+WorkspaceOption = Annotated[
+    str | None, typer.Option("--workspace", help="Folder or s3:// prefix; default ./workspace.")
+]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="Ray cluster; default this machine.")
+]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
 
 
 def verb(function: Callable[P, None]) -> Callable[P, None]:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visage_jobs.cli.console import JsonFlag, SetOption, bar, emit, say, verb
+from visage_jobs.cli.console import (
+    DryRunFlag,
+    JsonFlag,
+    SetOption,
+    bar,
+    emit,
+    say,
+    verb,
+)
+
+if TYPE_CHECKING:
+    from visage_jobs.demo import DemoResult
+
+
+STAGES = "corpus, audit, prepare, train, evaluate, promote, serve, ask, report"
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +43,7 @@ def demo(
     workspace: Annotated[
         str | None, typer.Option(help="Folder; default ./workspace/demo-<corpus>.")
     ] = None,
+    dry_run: DryRunFlag = False,
     seed: Annotated[int, typer.Option(help="Of the drawn corpus and the splits.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -54,27 +69,38 @@ def demo(
         workers=workers,
         seed=seed,
     )
+    if dry_run:
+        plan = {"workspace": place.root, "corpus": corpus or f"{7 * per_class} drawn pictures",
+                "preset": preset, "workers": workers, "stages": STAGES}  # fmt: skip
+        emit(plan, as_json=as_json, table=lambda: f"{place.root}: {STAGES}")
+        return
     done = run_demo(job, bars=lambda: bar(quiet=as_json))
-    low, high = done.evaluation.accuracy_interval
-    slowest = sorted(done.stages_s.items(), key=lambda item: -item[1])
-    result = {
+    emit(_as_json(done), as_json=as_json, table=lambda: _summary(done, place.root))
+    if not as_json:
+        say("curves of all runs: mlflow ui --backend-store-uri " + place.tracking_uri())
+
+
+def _as_json(done: DemoResult) -> dict[str, object]:
+    return {
         "accuracy": done.evaluation.accuracy,
-        "accuracy_interval": [low, high],
+        "accuracy_interval": list(done.evaluation.accuracy_interval),
         "macro_f1": done.evaluation.macro_f1,
         "rows": done.evaluation.rows,
         "promoted": done.promotion.version,
         "report": done.report,
         "stages_s": done.stages_s,
     }
-    summary = (
+
+
+def _summary(done: DemoResult, root: str) -> str:
+    low, high = done.evaluation.accuracy_interval
+    slowest = sorted(done.stages_s.items(), key=lambda item: -item[1])
+    return (
         f"test accuracy {done.evaluation.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, "
         f"{done.evaluation.rows} pictures), macro-F1 {done.evaluation.macro_f1:.3f}\n"
         f"served as emotion@champion, version {done.promotion.version}; "
-        f"again: visage serve --workspace {place.root}\n"
+        f"again: visage serve --workspace {root}\n"
         f"{sum(done.stages_s.values()):.0f} s: "
         + ", ".join(f"{stage} {spent:.0f}" for stage, spent in slowest)
         + f"\nreport: {done.report}"
     )
-    emit(result, as_json=as_json, table=lambda: summary)
-    if not as_json:
-        say("curves of all runs: mlflow ui --backend-store-uri " + place.tracking_uri())

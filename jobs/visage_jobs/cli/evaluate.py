@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visage_jobs.cli.console import JsonFlag, SetOption, bar, emit, say, verb
+from visage_jobs.cli.console import (
+    AddressOption,
+    DryRunFlag,
+    JsonFlag,
+    SetOption,
+    WorkspaceOption,
+    bar,
+    emit,
+    say,
+    verb,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from visage.tracking.evaluation import Evaluation
     from visage_jobs.ablation import AblationResult
+    from visage_jobs.evaluation_report import Evaluator
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Score a model on a held-out split.")
 
@@ -46,9 +57,9 @@ def emotion(
     ] = "emotion-small",
     assign: SetOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Training processes (--ablation).")] = 2,
-    workspace: Annotated[str | None, typer.Option(help="Folder or s3:// prefix.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; default this machine.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    workspace: WorkspaceOption = None,
+    address: AddressOption = None,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Accuracy with its Wilson interval, macro-F1, classes, confusion, calibration, report.
@@ -77,6 +88,10 @@ def emotion(
         plan = evaluator.plan(model)
         emit(plan, as_json=as_json, table=lambda: f"would evaluate {plan}")
         return
+    _scores(evaluator, model, against, as_json)
+
+
+def _scores(evaluator: Evaluator, model: str, against: str | None, as_json: bool) -> None:
     with bar(quiet=as_json) as progress:
         task = progress.add_task("predicting", total=None)
         found, report = evaluator.evaluate(
@@ -100,7 +115,7 @@ def emotion(
 
 
 def _ablation(
-    evaluator: object,
+    evaluator: Evaluator,
     preset: str,
     assign: list[str],
     workers: int,
@@ -108,9 +123,7 @@ def _ablation(
     as_json: bool,
 ) -> None:
     from visage_jobs.ablation import VARIANTS, run_ablation
-    from visage_jobs.evaluation_report import Evaluator
 
-    assert isinstance(evaluator, Evaluator)
     if dry_run:
         names = [variant.name for variant in VARIANTS]
         emit({"variants": names}, as_json=as_json, table=lambda: "\n".join(names))

@@ -6,11 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visage_jobs.cli.console import JsonFlag, SetOption, bar, emit, say, verb
+from visage_jobs.cli.console import (
+    AddressOption,
+    DryRunFlag,
+    JsonFlag,
+    SetOption,
+    WorkspaceOption,
+    bar,
+    emit,
+    say,
+    verb,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from visage.data.records import Corpus
     from visage_jobs.prepare import PrepareResult
 
 
@@ -36,9 +47,9 @@ def prepare(
     ] = False,
     preset: Annotated[str | None, typer.Option(help="YAML file of prepare settings.")] = None,
     assign: SetOption = None,
-    workspace: Annotated[str | None, typer.Option(help="Folder or s3:// prefix.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; default this machine.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    workspace: WorkspaceOption = None,
+    address: AddressOption = None,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Decode, find faces, landmarks and regions, crop, and write Arrow shards with a manifest.
@@ -50,22 +61,13 @@ def prepare(
     """
     from pathlib import Path
 
-    from visage.data.readers import read_corpus
     from visage.specs.prepare import PrepareSpec
     from visage_jobs.prepare import PrepareJob, plan_prepare, run_prepare
     from visage_jobs.presets import find_preset
     from visage_jobs.workspace import Workspace
 
     spec = PrepareSpec.load(find_preset(preset) if preset else None, assignments=assign or ())
-    found = read_corpus(corpus, layout=layout, boxes=boxes)  # type: ignore[arg-type]  # read_corpus refuses unknown layouts
-    for note in found.notes:
-        say(f"note: {note}")
-    if drop_leaks:
-        from visage.data.audit import audit_corpus
-        from visage.data.leaks import without_leaks
-
-        found, dropped = without_leaks(found, audit_corpus(found))
-        say(f"note: {dropped} records left out because a held-out split holds a copy")
+    found = _read(corpus, layout=layout, boxes=boxes, drop_leaks=drop_leaks)
     target = out or Workspace.open(workspace).data(Path(corpus).resolve().name)
     job = PrepareJob(
         corpus=found,
@@ -87,6 +89,20 @@ def prepare(
             job, progress=lambda at, total: progress.update(task, completed=at, total=total)
         )
     emit(_as_json(done), as_json=as_json, table=lambda: _table(done))
+
+
+def _read(corpus: str, *, layout: str, boxes: str | None, drop_leaks: bool) -> Corpus:
+    """The corpus with its notes told, and without leaks if so wished."""
+    from visage.data.audit import audit_corpus
+    from visage.data.leaks import without_leaks
+    from visage.data.readers import read_corpus
+
+    found = read_corpus(corpus, layout=layout, boxes=boxes)  # type: ignore[arg-type]  # unknown layouts are refused there
+    if drop_leaks:
+        found, _ = without_leaks(found, audit_corpus(found))
+    for note in found.notes:
+        say(f"note: {note}")
+    return found
 
 
 def _as_json(done: PrepareResult) -> dict[str, object]:

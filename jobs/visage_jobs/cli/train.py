@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visage_jobs.cli.console import JsonFlag, SetOption, bar, emit, say, verb
+from visage_jobs.cli.console import (
+    AddressOption,
+    DryRunFlag,
+    JsonFlag,
+    SetOption,
+    WorkspaceOption,
+    bar,
+    emit,
+    say,
+    verb,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -33,9 +43,9 @@ def train(
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 2,
     gpu: Annotated[bool, typer.Option("--gpu", help="One GPU for each worker.")] = False,
     assign: SetOption = None,
-    workspace: Annotated[str | None, typer.Option(help="Folder or s3:// prefix.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; default this machine.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved run.")] = False,
+    workspace: WorkspaceOption = None,
+    address: AddressOption = None,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train on Ray Train, with checkpoints, a ledger of consumed samples, and an MLflow run.

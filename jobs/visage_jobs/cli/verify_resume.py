@@ -6,7 +6,12 @@ from typing import Annotated
 
 import typer
 
-from visage_jobs.cli.console import JsonFlag, emit, verb
+from visage_jobs.cli.console import (
+    JsonFlag,
+    WorkspaceOption,
+    emit,
+    verb,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +22,7 @@ def register(app: typer.Typer) -> None:
 @verb
 def verify_resume(
     run: Annotated[str, typer.Argument(help="A run: a URI, or a name in the workspace.")],
-    workspace: Annotated[str | None, typer.Option(help="Folder or s3:// prefix.")] = None,
+    workspace: WorkspaceOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare what a run consumed with the order its spec prescribes, step by step.
