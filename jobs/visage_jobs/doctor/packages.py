@@ -10,13 +10,14 @@ from importlib import import_module, metadata
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from visage.models.audio_backend import load_torchaudio
 from visage_jobs.doctor.check import Check, fail, ok, warn
 
 __all__ = ["check_imports", "check_python", "check_ranges", "check_versions"]
 
 _IMPORTS = {
     "torch": "install torch and everything that needs it in one command, as `make setup` does",
-    "torchaudio": "its extension does not fit a CPU-only torch; `make setup` puts that right",
+    "torchaudio": "reinstall torchaudio in the pinned version",
     "ray": "reinstall ray in the pinned version",
 }
 
@@ -64,7 +65,7 @@ def _check_import(name: str, advice: str) -> Check:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module = import_module(name)
+            module = load_torchaudio() if name == "torchaudio" else import_module(name)
     except (ImportError, OSError) as err:
         reason = (str(err).splitlines() or [type(err).__name__])[0][:160]
         severity = warn if name == "torchaudio" else fail  # only audio needs it
