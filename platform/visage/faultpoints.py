@@ -65,6 +65,8 @@ class _Fault:
         name, _, visit = armed.partition("@")
         if name not in FAULT_POINTS:
             raise ValueError(f"VISAGE_FAULT_POINT={armed!r}: no fault point has the name {name!r}")
+        if visit and (not visit.isdecimal() or int(visit) < 1):
+            raise ValueError(f"VISAGE_FAULT_POINT={armed!r}: visits are counted from 1")
         self._name, self._remaining = name, int(visit or 1)
 
     @staticmethod

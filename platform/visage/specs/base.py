@@ -7,8 +7,10 @@ spec.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from visage.errors import SpecError
 
 __all__ = ["Spec", "parse_assignment"]
+
+EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 class Spec(BaseModel):
@@ -40,14 +44,12 @@ class Spec(BaseModel):
     def load(
         cls, preset: Path | None = None, *, assignments: Iterable[str] = (), **overrides: object
     ) -> Self:
-        """Defaults, then the YAML file `preset`, then keyword overrides.
-
-        Then `a.b=c` assignments.
-        """
+        """Defaults, then the YAML file `preset`, then overrides, then `a.b=c` assignments."""
         values: dict[str, Any] = {}
         if preset is not None:
             values = _read_yaml(preset)
-        values.update({name: value for name, value in overrides.items() if value is not None})
+        given = {name: value for name, value in overrides.items() if value is not None}
+        values.update(copy.deepcopy(given))  # assignments must not write into the caller's values
         for text in assignments:
             path, value = parse_assignment(text)
             _assign(values, path, value, text)
@@ -74,10 +76,7 @@ class Spec(BaseModel):
 
 
 def parse_assignment(text: str) -> tuple[tuple[str, ...], object]:
-    """Split `a.b=c` into its path and its value, the value read as YAML (3, 0.1, true, [1, 2].
-
-    Text).
-    """
+    """Split `a.b=c` into its path and its value, read as YAML: 3, 1e-3, true, [1, 2], text."""
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
         raise SpecError(
@@ -87,17 +86,19 @@ def parse_assignment(text: str) -> tuple[tuple[str, ...], object]:
         parsed = yaml.safe_load(value) if value else ""
     except yaml.YAMLError:
         raise SpecError(f"--set {text!r}: {value!r} is not a YAML value; quote it") from None
-    if isinstance(parsed, str):
-        parsed = _as_number(parsed)
-    return tuple(path.strip().split(".")), parsed
+    return tuple(path.strip().split(".")), _with_numbers(parsed)
 
 
-def _as_number(text: str) -> object:
-    """YAML 1.1 reads 1e-3 as text; people mean the number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _with_numbers(value: object) -> object:
+    """The value with texts such as 1e-3 read as numbers: YAML 1.1 does not, but people do."""
+    match value:
+        case str():
+            return float(value) if EXPONENT.fullmatch(value) else value
+        case list():
+            return [_with_numbers(one) for one in value]
+        case dict():
+            return {key: _with_numbers(one) for key, one in value.items()}
+    return value
 
 
 def _assign(values: dict[str, Any], path: tuple[str, ...], value: object, text: str) -> None:

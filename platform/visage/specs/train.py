@@ -35,7 +35,7 @@ class ScheduleSpec(Spec):
     """For `milestones`: where the rate is multiplied by `gamma`."""
     gamma: float = Field(0.1, gt=0.0, le=1.0)
     floor_lr: float = Field(0.0, ge=0.0)
-    """The rate never falls below this."""
+    """After the warm-up the rate never falls below this."""
 
 
 class TrainSpec(Spec):
@@ -95,3 +95,9 @@ class EmotionTrainSpec(TrainSpec):
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     balance: Literal["none", "loss"] = "none"
     """loss = weigh classes by inverse frequency (CAER is long-tailed)."""
+
+    @model_validator(mode="after")
+    def _floor_below_peak(self) -> EmotionTrainSpec:
+        if self.schedule.floor_lr > self.optimizer.lr:
+            raise ValueError("schedule.floor_lr must not be above optimizer.lr")
+        return self

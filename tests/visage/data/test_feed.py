@@ -1,4 +1,4 @@
-"""The feed: a batch is a function of its step, whatever was asked before, by however many threads."""
+"""The feed: a batch is a function of its step, whatever was asked before it."""
 
 from __future__ import annotations
 
