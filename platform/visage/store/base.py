@@ -8,7 +8,7 @@ reader sees a whole object or none. `put` never replaces an object unless told s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,8 @@ class Stat:
 
     key: str
     size_bytes: int
+    version: str = field(default="", compare=False)
+    """Changes with the content: the server's ETag, or a file's time of change."""
 
 
 class Store(Protocol):

@@ -87,7 +87,9 @@ class LocalStore:
             found = self.path(key).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Stat(key=key, size_bytes=found.st_size) if S_ISREG(found.st_mode) else None
+        if not S_ISREG(found.st_mode):
+            return None
+        return Stat(key=key, size_bytes=found.st_size, version=str(found.st_mtime_ns))
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
         """All objects whose key starts with the prefix, in key order."""

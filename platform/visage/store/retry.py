@@ -1,4 +1,4 @@
-"""One way to try again: exponential waits with jitter, a bounded number of tries, a log line each.
+"""One way to try again: exponential waits with jitter, bounded in time, counted, a log line each.
 
 Clock, sleep and randomness are parameters, so that tests neither wait nor guess.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 from visage.errors import StoreUnavailableError
 
-__all__ = ["RetryBudget", "TransientError", "with_retries"]
+__all__ = ["RetryBudget", "TransientError", "retries_so_far", "with_retries"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -28,10 +29,29 @@ class TransientError(Exception):
 class RetryBudget:
     """How long to insist."""
 
-    tries: int = 8
+    tries: int = 32
     first_wait_s: float = 0.2
     longest_wait_s: float = 10.0
     deadline_s: float = 120.0
+
+
+class _Count:
+    """How often this process tried again."""
+
+    def __init__(self) -> None:
+        self._lock, self.value = threading.Lock(), 0
+
+    def add(self) -> None:
+        with self._lock:
+            self.value += 1
+
+
+_count = _Count()
+
+
+def retries_so_far() -> int:
+    """How often this process tried again, over all stores; for a metric."""
+    return _count.value
 
 
 def with_retries(
@@ -58,6 +78,7 @@ def with_retries(
                 ) from err
             pause_s = uniform(wait_s / 2, wait_s)
             log.warning("%s: try %d failed (%s); again in %.1f s", what, attempt, err, pause_s)
+            _count.add()
             sleep(pause_s)
             wait_s = min(wait_s * 2, budget.longest_wait_s)
     raise AssertionError("unreachable: the last try returns or raises")

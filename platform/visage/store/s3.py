@@ -2,8 +2,8 @@
 
 Put-if-absent is a conditional write (`If-None-Match: *`), for single objects and for the
 completion of multipart uploads alike. Retries are ours (`retry.py`), with one budget for every
-operation; boto3's own are off. Credentials come from boto3's chain and are refreshed by it, so
-long runs outlive short tokens.
+operation; boto3's own are off. Credentials come from boto3's chain and are refreshed when they
+expire (`s3_connection.py`), so long runs outlive short tokens.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -26,10 +25,11 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from visage.errors import AlreadyExistsError, NotFoundError, SpecError, StoreError
+from visage.errors import AlreadyExistsError, NotFoundError, StoreError
 from visage.faultpoints import fault_point
 from visage.store.base import Stat, check_key, check_prefix
 from visage.store.retry import RetryBudget, TransientError, with_retries
+from visage.store.s3_connection import EXPIRED, Connection, make_client, paced
 
 __all__ = ["S3Store"]
 
@@ -39,7 +39,7 @@ PART_BYTES = 16 << 20
 MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 TAKEN = {"PreconditionFailed", "412"}
 TRANSIENT = {"500", "502", "503", "504", "429", "SlowDown", "InternalError", "ServiceUnavailable",
-             "RequestTimeout", "ThrottlingException", "ExpiredToken",
+             "RequestTimeout", "ThrottlingException", *EXPIRED,
              "ConditionalRequestConflict", "OperationAborted", "409"}  # fmt: skip
 PASSING = (HTTPClientError, NoConnectionError, IncompleteReadError, CredentialRetrievalError,
            ConnectionError, TimeoutError)  # fmt: skip
@@ -58,7 +58,7 @@ class S3Store:
     ) -> None:
         self._bucket = bucket
         self._prefix = prefix.strip("/")
-        self._client = client or _client()
+        self._connection = Connection(make_client if client is None else lambda: client)
         self._budget = budget or RetryBudget()
 
     @property
@@ -86,7 +86,7 @@ class S3Store:
             nonlocal tries
             tries += 1
             self._client.put_object(
-                Bucket=self._bucket, Key=self._key(key), Body=body, IfNoneMatch="*"
+                Bucket=self._bucket, Key=self._key(key), Body=paced(body), IfNoneMatch="*"
             )
 
         try:
@@ -101,7 +101,9 @@ class S3Store:
         """Create or replace the object."""
         self._try(
             f"replace {key}",
-            lambda: self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=body),
+            lambda: self._client.put_object(
+                Bucket=self._bucket, Key=self._key(key), Body=paced(body)
+            ),
         )
 
     def upload(self, key: str, source: Path) -> None:
@@ -151,7 +153,7 @@ class S3Store:
             )
         except NotFoundError:
             return None
-        return Stat(key=key, size_bytes=int(reply["ContentLength"]))
+        return Stat(key=key, size_bytes=int(reply["ContentLength"]), version=_etag(reply))
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
         """All objects whose key starts with the prefix, in key order."""
@@ -161,7 +163,11 @@ class S3Store:
         while True:
             page = self._page(base + check_prefix(prefix), token)
             found += [
-                Stat(key=item["Key"].removeprefix(base), size_bytes=int(item["Size"]))
+                Stat(
+                    key=item["Key"].removeprefix(base),
+                    size_bytes=int(item["Size"]),
+                    version=_etag(item),
+                )
                 for item in page.get("Contents", [])
             ]
             if not page.get("IsTruncated"):
@@ -178,8 +184,13 @@ class S3Store:
 
     def at(self, prefix: str) -> S3Store:
         """The same store rooted deeper; the client is shared."""
-        deeper = f"{self._prefix}/{check_key(prefix)}"
-        return S3Store(self._bucket, deeper, client=self._client, budget=self._budget)
+        deeper = copy(self)
+        deeper._prefix = self._key(prefix)
+        return deeper
+
+    @property
+    def _client(self) -> Any:
+        return self._connection.client
 
     def _key(self, key: str) -> str:
         return f"{self._prefix}/{check_key(key)}".lstrip("/")
@@ -203,7 +214,7 @@ class S3Store:
     def _send_part(self, key: str, chunk: bytes, number: int, place: dict[str, str]) -> str:
         reply = self._try(
             f"upload {key} part {number}",
-            lambda: self._client.upload_part(**place, PartNumber=number, Body=chunk),
+            lambda: self._client.upload_part(**place, PartNumber=number, Body=paced(chunk)),
         )
         return str(reply["ETag"])
 
@@ -248,9 +259,12 @@ class S3Store:
 
     def _try(self, what: str, call: Callable[[], T]) -> T:
         def once() -> T:
+            used = self._client
             try:
                 return call()
             except ClientError as err:
+                if _code(err) in EXPIRED:
+                    self._connection.renew(used)
                 raise _translate(err, f"{self.uri}: {what}") from err
             except PASSING as err:
                 raise TransientError(f"{type(err).__name__}: {err}") from err
@@ -263,7 +277,7 @@ class S3Store:
 
 
 def _translate(err: ClientError, what: str) -> Exception:
-    code = str(err.response.get("Error", {}).get("Code", ""))
+    code = _code(err)
     status = str(err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
     if {code, status} & MISSING:
         return NotFoundError(f"{what}: no such object or bucket")
@@ -276,16 +290,9 @@ def _translate(err: ClientError, what: str) -> Exception:
     return StoreError(f"{what}: refused: {err}")
 
 
-def _client() -> Any:
-    config = Config(
-        retries={"total_max_attempts": 1},  # one more would hide that a lost answer was ours
-        connect_timeout=5,
-        read_timeout=30,
-        s3={"addressing_style": "path"} if os.environ.get("AWS_ENDPOINT_URL") else {},
-    )
-    try:
-        return boto3.session.Session().client("s3", config=config)
-    except (BotoCoreError, ValueError) as err:
-        raise SpecError(
-            f"s3://: {err}; check AWS_ENDPOINT_URL and the other AWS_* settings"
-        ) from err
+def _code(err: ClientError) -> str:
+    return str(err.response.get("Error", {}).get("Code", ""))
+
+
+def _etag(reply: dict[str, Any]) -> str:
+    return str(reply.get("ETag", "")).strip('"')
