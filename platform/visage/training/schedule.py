@@ -8,6 +8,9 @@ from visage.specs.train import ScheduleSpec
 
 __all__ = ["lr_at"]
 
+EPOCH_ROUNDING = 1e-9
+"""Milestones fall on steps exactly; without it rounding makes one in a thousand a step late."""
+
 
 def lr_at(spec: ScheduleSpec, step: int, *, peak_lr: float, steps: int, epochs: float) -> float:
     """The learning rate of `step` (0 … steps-1) in a run that reads `epochs` epochs in all."""
@@ -21,7 +24,7 @@ def lr_at(spec: ScheduleSpec, step: int, *, peak_lr: float, steps: int, epochs: 
             progress = min(1.0, (step - spec.warmup_steps) / span)
             lr = peak_lr * (1 + math.cos(math.pi * progress)) / 2
         case "milestones":
-            epoch = epochs * step / steps
+            epoch = epochs * step / steps + EPOCH_ROUNDING
             passed = sum(epoch >= milestone for milestone in spec.milestones_epochs)
             lr = peak_lr * spec.gamma**passed
     return max(lr, spec.floor_lr)

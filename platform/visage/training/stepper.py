@@ -1,14 +1,15 @@
 """One optimizer step over the whole cluster: accumulate, agree, check, clip, update.
 
 Gradients are averaged by DistributedDataParallel; a last small all-reduce adds up losses and the
-ranks' wishes (stop, save), so that every rank takes the same decision at the same step. A
-non-finite loss on any rank stops all of them before any optimizer moves. Dropout is reseeded from
+ranks' wishes (stop, save), so that every rank takes the same decision at the same step. A loss or
+gradient that is not finite stops every rank before any optimizer moves. Dropout is reseeded from
 (seed, step, rank), so no generator state needs saving.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.amp.autocast_mode import autocast
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from visage.data.feed import Batch
 from visage.errors import NonFiniteLossError
@@ -66,7 +68,8 @@ class Stepper:
             sums = self._backward(phase, tensors)
             extra = wishes if number == 0 else {}
             totals = self._agree(sums, extra)
-            self._check(totals, phase, step, batch)
+            self._check_loss(totals["loss"], phase, step, batch)
+            self._bound_gradient(phase, step, batch)
             phase_lr = self._update(phase, step)
             lr = lr or phase_lr
             for name, value in totals.items():
@@ -132,14 +135,31 @@ class Stepper:
         vector = torch.stack([one.to(device, torch.float64) for one in values.values()])
         return dict(zip(values, self._host.add(vector).tolist(), strict=True))
 
-    def _check(self, totals: dict[str, float], phase: Phase, step: int, batch: Batch) -> None:
+    def _check_loss(self, loss: float, phase: Phase, step: int, batch: Batch) -> None:
         scale = self._scalers[phase.name].get_scale()
-        if torch.isfinite(torch.tensor(totals["loss"])) and scale >= SMALLEST_SCALE:
-            return
-        raise NonFiniteLossError(
-            f"step {step}, {phase.name}: the loss is {totals['loss']} (gradient scale {scale:g}); "
-            f"no rank took the step. Rank {self._host.rank} read samples "
-            f"{batch.ids[:8].tolist()}…; lower the learning rate or look at these samples"
+        if not math.isfinite(loss) or scale < SMALLEST_SCALE:
+            what = f"the loss is {loss} (gradient scale {scale:g})"
+            raise self._not_finite(what, phase, step, batch)
+
+    def _bound_gradient(self, phase: Phase, step: int, batch: Batch) -> None:
+        """Clip the gradient; it is the same on all ranks, so they stop together or not at all."""
+        limit = self._recipe.spec.clip_norm
+        if self._half and limit is None:
+            return  # the scaler looks at it, and skips the step
+        self._scalers[phase.name].unscale_(phase.optimizer)
+        parameters = [one for one in phase.module.parameters() if one.grad is not None]
+        norm = get_total_norm([one.grad for one in parameters if one.grad is not None])
+        if not self._half and not math.isfinite(norm.item()):
+            what = f"the norm of the gradient is {norm.item()}"
+            raise self._not_finite(what, phase, step, batch)
+        if limit is not None:
+            clip_grads_with_norm_(parameters, limit, norm)
+
+    def _not_finite(self, what: str, phase: Phase, step: int, batch: Batch) -> NonFiniteLossError:
+        return NonFiniteLossError(
+            f"step {step}, {phase.name}: {what}; no rank took the step. Rank {self._host.rank} "
+            f"read samples {batch.ids[:8].tolist()}…; lower the learning rate or look at these "
+            "samples"
         )
 
     def _update(self, phase: Phase, step: int) -> float:
@@ -148,10 +168,6 @@ class Stepper:
         for group in phase.optimizer.param_groups:
             group["lr"] = lr
         scaler = self._scalers[phase.name]
-        limit = self._recipe.spec.clip_norm
-        if limit is not None:
-            scaler.unscale_(phase.optimizer)
-            torch.nn.utils.clip_grad_norm_(phase.module.parameters(), limit)
         scaler.step(phase.optimizer)
         scaler.update()
         return lr
