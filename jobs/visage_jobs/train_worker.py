@@ -84,6 +84,8 @@ class Events(UserCallback):  # type: ignore[misc]  # Ray ships no types
 
 def _host(stop_requested: Callable[[], bool]) -> Host:
     device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # collectives of objects go through the current device
     kind = GroupHost if torch.distributed.is_initialized() else SingleHost
     return kind(
         device=device,
