@@ -110,6 +110,11 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
     proxy: FaultProxy
 
+    def server_bind(self) -> None:
+        """With small buffers, so that a client feels how fast its bodies are read."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        super().server_bind()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are the point here."""
 

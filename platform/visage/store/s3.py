@@ -29,7 +29,7 @@ from visage.errors import AlreadyExistsError, NotFoundError, StoreError
 from visage.faultpoints import fault_point
 from visage.store.base import Stat, check_key, check_prefix
 from visage.store.retry import RetryBudget, TransientError, with_retries
-from visage.store.s3_connection import EXPIRED, Connection, make_client, paced
+from visage.store.s3_connection import EXPIRED, Connection, make_client
 
 __all__ = ["S3Store"]
 
@@ -86,7 +86,7 @@ class S3Store:
             nonlocal tries
             tries += 1
             self._client.put_object(
-                Bucket=self._bucket, Key=self._key(key), Body=paced(body), IfNoneMatch="*"
+                Bucket=self._bucket, Key=self._key(key), Body=body, IfNoneMatch="*"
             )
 
         try:
@@ -101,9 +101,7 @@ class S3Store:
         """Create or replace the object."""
         self._try(
             f"replace {key}",
-            lambda: self._client.put_object(
-                Bucket=self._bucket, Key=self._key(key), Body=paced(body)
-            ),
+            lambda: self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=body),
         )
 
     def upload(self, key: str, source: Path) -> None:
@@ -214,7 +212,7 @@ class S3Store:
     def _send_part(self, key: str, chunk: bytes, number: int, place: dict[str, str]) -> str:
         reply = self._try(
             f"upload {key} part {number}",
-            lambda: self._client.upload_part(**place, PartNumber=number, Body=paced(chunk)),
+            lambda: self._client.upload_part(**place, PartNumber=number, Body=chunk),
         )
         return str(reply["ETag"])
 

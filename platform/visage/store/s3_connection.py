@@ -7,7 +7,6 @@ refuses them; the whole credential chain is then read anew.
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from collections.abc import Callable
@@ -19,12 +18,11 @@ from botocore.exceptions import BotoCoreError
 
 from visage.errors import SpecError
 
-__all__ = ["EXPIRED", "Connection", "make_client", "paced"]
+__all__ = ["EXPIRED", "Connection", "make_client"]
 
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
-WHOLE_BYTES = 64 << 10
 
 
 class Connection:
@@ -66,12 +64,3 @@ def make_client(
         raise SpecError(
             f"s3://: {err}; check AWS_ENDPOINT_URL and the other AWS_* settings"
         ) from err
-
-
-def paced(body: bytes) -> Any:
-    """A body as boto3 should send it.
-
-    Bytes go out by one call under one time limit, which a large body on a slow line cannot keep; a
-    stream goes out block by block, so that only a line without any progress is cut.
-    """
-    return body if len(body) <= WHOLE_BYTES else io.BytesIO(body)

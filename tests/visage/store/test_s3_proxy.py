@@ -102,13 +102,13 @@ def test_an_upload_that_makes_no_progress_is_cut_and_tried_again(
 
 
 def test_an_upload_that_crawls_but_moves_is_not_cut(proxy: FaultProxy, s3_uri: str) -> None:
-    """The limits hold for each block: the whole takes several times longer than they are."""
+    """boto3 sends blocks under a limit each; should that change, slow lines would never finish."""
     client = make_client(connect_timeout_s=0.5, read_timeout_s=5.0)
     store = S3Store("test", s3_uri.rpartition("/")[2], client=client, budget=RetryBudget(tries=1))
-    proxy.faults.upload_bytes_per_s = 8 << 20
+    proxy.faults.upload_bytes_per_s = 6 << 20
     start = time.monotonic()
     store.put("key", bytes(12 << 20))
-    assert time.monotonic() - start > 1.0
+    assert time.monotonic() - start > 1.5
 
 
 TOKEN_MAKER = """
