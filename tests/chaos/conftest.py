@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from life import Lived, LifeServer, write_pictures
+from life import LifeServer, Lived, write_pictures
 
 
 @pytest.fixture(scope="package")

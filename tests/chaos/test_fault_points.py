@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from invariants import check_evaluation, check_run, check_shards, check_tracking
-from life import ALIAS, RUN, Lived, LifeServer, expected_keys
+from life import ALIAS, RUN, LifeServer, Lived, expected_keys
 
 from visage.faultpoints import FAULT_POINTS
 

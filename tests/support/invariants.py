@@ -158,8 +158,11 @@ def _order_problems(
         if worlds != {len(of_rank)}:
             yield f"step {step}: {len(of_rank)} ranks recorded, worlds {worlds}"
             continue
-        got = {step * batch + rank + turn * len(of_rank): sample
-               for rank, row in of_rank.items() for turn, sample in enumerate(row["ids"])}  # fmt: skip
+        got = {
+            step * batch + rank + turn * len(of_rank): sample
+            for rank, row in of_rank.items()
+            for turn, sample in enumerate(row["ids"])
+        }
         wanted = {at: order.at(at) for at in range(step * batch, (step + 1) * batch)}
         if got != wanted:
             yield f"step {step}: consumed {got}, prescribed {wanted}"

@@ -10,6 +10,7 @@ so one server process imports once and forks a child for each life.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -26,6 +27,12 @@ __all__ = ["ALIAS", "RUN", "LifeServer", "Lived", "expected_keys", "write_pictur
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 SIZES = {"train": 21, "val": 7, "test": 7}
 RUN, ALIAS = "one", "champion"
+IMPORTED_ONCE = (
+    "mlflow.store.tracking.sqlalchemy_store",
+    "pyarrow.pandas_compat",
+    "torch._dynamo",  # an optimizer's first step imports it, in seconds
+    "visage.training.recipes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,8 @@ def write_pictures(root: Path) -> None:
         (root / split).mkdir(parents=True)
         for index in range(size):
             noise = rng.integers(0, 30, (60, 80, 3))
-            image = (noise + [index % 7 * 30, 200 - index % 7 * 25, 90]).astype(np.uint8)
+            colour = np.array([index % 7 * 30, 200 - index % 7 * 25, 90])
+            image = (noise + colour).astype(np.uint8)
             (root / split / f"{index:03d}.png").write_bytes(encode_png(image))
 
 
@@ -245,13 +253,8 @@ def _child(request: dict[str, str], log: Path) -> None:
 
 def main() -> None:
     """Import everything once, then fork one child a request."""
-    import mlflow.store.tracking.sqlalchemy_store
-    import pyarrow.pandas_compat
-    import torch._dynamo  # what an optimizer's first step would import, in seconds
-
-    import visage.training.recipes  # noqa: F401  # imported here once for all children
-
-    torch.set_num_threads(1)
+    for name in IMPORTED_ONCE:
+        importlib.import_module(name)
     _without_ray()
     for line in sys.stdin:
         request = json.loads(line)
