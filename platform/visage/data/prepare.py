@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from visage.data.emotion_rows import EMOTION_ROWS
 from visage.data.manifest import Manifest, Shard
 from visage.data.records import SPLITS, Corpus, Record, Split
 from visage.data.shards import MANIFEST_NAME, ROWS_PART
-from visage.errors import AlreadyExistsError, DataError
+from visage.errors import AlreadyExistsError, CorruptError, DataError
 from visage.faultpoints import fault_point
 from visage.specs.prepare import PrepareSpec
 from visage.store.base import Store
@@ -68,6 +68,7 @@ def plan_chunks(corpus: Corpus, store: Store, spec: PrepareSpec, *, settings: st
 
     Raises:
         DataError: the corpus holds clips; frames must be drawn first.
+        CorruptError: a finished shard lost a part.
     """
     _refuse_clips(corpus)
     root = Path(corpus.root)
@@ -75,15 +76,17 @@ def plan_chunks(corpus: Corpus, store: Store, spec: PrepareSpec, *, settings: st
     standing: list[str] = []
     chunks: list[Chunk] = []
     left = dict(wanted)
-    for key, split, known in _standing_shards(store, settings):
-        mine = [one for one in known if one in left]
+    # Whole shards first, large ones before small: what was repacked once is not repacked again.
+    found = sorted(_standing_shards(store, settings), key=lambda shard: -len(shard.known))
+    for shard in sorted(found, key=lambda shard: not wanted.keys() >= set(shard.known)):
+        mine = [one for one in shard.known if one in left]
         if not mine:
             continue
-        if len(mine) == len(known):
-            standing.append(key)
+        if len(mine) == len(shard.known):
+            standing.append(shard.key)
         else:
             records = [left[one] for one in mine]
-            chunks.append(_chunk(split, records, mine, settings, keep_of=key))
+            chunks.append(_chunk(shard.split, records, mine, settings, keep_of=shard.key))
         for one in mine:
             del left[one]
     for split in SPLITS:
@@ -172,15 +175,32 @@ def _chunk(
     )
 
 
-def _standing_shards(store: Store, settings: str) -> Iterable[tuple[str, Split, list[str]]]:
-    for item in list(store.list("shards/")):
-        parts = item.key.split("/")
-        if len(parts) != 3 or parts[2] != MARKER:
-            continue
-        found = read_commit(store, f"shards/{parts[1]}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """A finished shard with these settings."""
+
+    key: str
+    split: Split
+    known: tuple[str, ...]
+    """Fingerprints of its records."""
+
+
+def _standing_shards(store: Store, settings: str) -> Iterator[_Standing]:
+    sizes = {item.key: item.size_bytes for item in store.list("shards/")}
+    for path in sizes:
+        folder, _, name = path.rpartition("/")
+        found = read_commit(store, folder) if name == MARKER else None
         if found is None or found.metadata.get("settings") != settings:
             continue
-        yield parts[1], found.metadata["split"], known_fingerprints(store, parts[1])
+        for part in found.parts.values():
+            if sizes.get(f"{folder}/{part.path}") != part.size_bytes:
+                raise CorruptError(
+                    f"{store.uri}/{folder}: {part.path} is missing or cut off, so this shard is "
+                    "lost; delete it and run prepare again"
+                )
+        key = folder.rpartition("/")[2]
+        known = known_fingerprints(store, key)
+        yield _Standing(key=key, split=found.metadata["split"], known=tuple(known))
 
 
 def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
