@@ -1,0 +1,42 @@
+"""Which measurements there are, and how long each may take; the modules are imported when run."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from tests.bench.figures import Figure
+
+__all__ = ["MEASUREMENTS", "Measure", "Measurement"]
+
+
+class Measure(Protocol):
+    """What every measurement module offers as `measure`."""
+
+    def __call__(self, folder: Path, *, quick: bool) -> list[Figure]:
+        """Measure in an empty folder; quick = fewest repeats, to see that it works."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One module of this package."""
+
+    about: str
+    limit_s: float
+    """It is killed after this."""
+
+    def load(self, name: str) -> Measure:
+        """The module's function."""
+        return cast(Measure, importlib.import_module(f"tests.bench.{name}").measure)
+
+
+MEASUREMENTS: dict[str, Measurement] = {
+    "help_time": Measurement(about="start-up of the command line", limit_s=120.0),
+    "prepare_speed": Measurement(about="prepare: speed by stage, memory", limit_s=420.0),
+    "feed_speed": Measurement(about="feed: speed, and wait of a training step", limit_s=240.0),
+    "train_memory": Measurement(about="memory of a training worker", limit_s=240.0),
+    "serve_latency": Measurement(about="endpoint: latency and rate", limit_s=300.0),
+}
