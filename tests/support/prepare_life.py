@@ -17,7 +17,7 @@ from visage.data.manifest import Manifest
 from visage.data.prepare import Plan, assemble, plan_chunks, settings_digest
 from visage.data.records import SPLITS, Corpus, Record
 from visage.faces.provider import Box, Face, Image
-from visage.media.image import encode_png
+from visage.media.image import decode_image, encode_png
 from visage.seeds import rng_of
 from visage.specs.emotion import EMOTIONS, EmotionInputSpec
 from visage.specs.prepare import PrepareSpec
@@ -64,6 +64,14 @@ class DrawnProvider:
         points = 0.5 + radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
         points = points * (x2 - x1, y2 - y1) + (x1, y1)
         return points.astype(np.float32)
+
+
+class _Here:
+    """Decodes in this process what the sandbox would decode in another: we drew it ourselves."""
+
+    def decode_image(self, data: bytes) -> Image:
+        """As `visage.media.image.decode_image`."""
+        return decode_image(data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +128,7 @@ def prepare(corpus: Corpus, out: Path | str, spec: PrepareSpec = SPEC) -> Prepar
         prepare_chunk(
             Chunk.from_json(chunk.to_json()), root=Path(corpus.root), classes=corpus.classes,
             store=store, spec=spec, settings=settings, provider=provider,
+            sandbox=_Here(),  # type: ignore[arg-type]
         )
         for chunk in plan.chunks
     )  # fmt: skip
