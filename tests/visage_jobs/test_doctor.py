@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 from visage.errors import StoreError
 from visage.store.base import Stat
 from visage.store.local import LocalStore
+from visage.tracking.backend import connect
+from visage.tracking.heartbeat import HEARTBEAT_TAG, Heartbeat
+from visage.tracking.runs import open_run
 from visage_jobs import doctor
 from visage_jobs.cli import app
 from visage_jobs.doctor import machine, packages, run_doctor, services
@@ -174,6 +177,18 @@ def test_a_tracking_database_that_exists_answers_and_one_that_does_not_is_not_ma
     absent = tmp_path / "new" / "mlflow.db"
     assert services.check_tracking(f"sqlite:///{absent}").status == "ok"
     assert not absent.parent.exists()
+
+
+def test_the_look_at_the_tracking_server_ends_runs_of_dead_processes(tracking_uri: str) -> None:
+    with open_run(tracking_uri, experiment="emotion", name="n", run_id="k") as run:
+        pass
+    client = connect(tracking_uri)
+    client.set_tag(
+        run.run_id, HEARTBEAT_TAG, Heartbeat(machine="", pid=1, started="", time_s=1000.0).to_text()
+    )
+    client.update_run(run.run_id, status="RUNNING")
+    assert "1 runs of dead processes ended" in services.check_tracking(tracking_uri).found
+    assert client.get_run(run.run_id).info.status == "KILLED"
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "file:///nowhere"])

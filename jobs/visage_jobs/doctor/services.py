@@ -79,19 +79,25 @@ def check_skew(
 
 
 def check_tracking(tracking_uri: str) -> Check:
-    """The tracking server answers a search; a database that does not exist yet can be created."""
+    """The tracking server answers a search; a database that does not exist yet can be created.
+
+    Runs whose process died are ended as KILLED on the way.
+    """
     from visage.tracking.backend import classify, connect, local_folder
+    from visage.tracking.heartbeat import reap_dead_runs
 
     folder = local_folder(tracking_uri)
     if folder is not None and not Path(tracking_uri.removeprefix("sqlite:///")).exists():
         return _check_new_database(folder)
     try:
         client = connect(tracking_uri)
-        count = len(client.search_experiments(max_results=100))
+        names = [one.name for one in client.search_experiments(max_results=100)]
+        dead = sum(len(reap_dead_runs(tracking_uri, name)) for name in names)
     except Exception as err:  # MLflow's own and its HTTP library's; the outcome is the failed check
         return _tracking_failed(str(classify(err, tracking_uri)))
     where = "local database" if folder is not None else "tracking server"
-    return ok("mlflow", f"{where} answers, {count} experiments")
+    ended = f", {dead} runs of dead processes ended" if dead else ""
+    return ok("mlflow", f"{where} answers, {len(names)} experiments{ended}")
 
 
 def check_faces() -> Check:

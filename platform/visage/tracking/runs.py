@@ -27,6 +27,12 @@ import yaml
 from visage.errors import PreemptedError, TrackingError
 from visage.tracking.backend import RefusedError, UnavailableError, local_folder
 from visage.tracking.environment import environment_tags
+from visage.tracking.heartbeat import (
+    BEAT_EVERY_S,
+    HEARTBEAT_TAG,
+    Heartbeat,
+    reap_dead_runs,
+)
 from visage.tracking.names import check_names
 from visage.tracking.operations import (
     Artifact,
@@ -39,15 +45,15 @@ from visage.tracking.operations import (
     Tags,
     Text,
 )
+from visage.tracking.params import flatten_params
 from visage.tracking.server import MlflowServer, OpenedRun, RunServer
 from visage.tracking.spool import Spool
 from visage.tracking.system import SystemSampler
 
-__all__ = ["RunTiming", "TrackedRun", "flatten_params", "open_run"]
+__all__ = ["RunTiming", "TrackedRun", "open_run"]
 
 log = logging.getLogger(__name__)
 
-PARAM_CHARACTERS = 500
 OPERATIONS_PER_SEND = 1000
 
 
@@ -65,6 +71,8 @@ class RunTiming:
     """The longest wait between two tries."""
     join_s: float = 30.0
     """How long `finish` waits for a call in flight."""
+    beat_every_s: float = BEAT_EVERY_S
+    """Time between two signs of life."""
     clock: Callable[[], float] = field(default=time.monotonic)
     wall_clock: Callable[[], float] = field(default=time.time)
 
@@ -83,6 +91,7 @@ class TrackedRun:
         self._note_pending()
         self._failures = 0
         self._retry_at = float("-inf")
+        self._beat_at = timing.clock() + timing.beat_every_s
         self._sending = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -212,7 +221,8 @@ class TrackedRun:
         self._spool.append(operation)
 
     def _send_all(self) -> None:
-        if self._opened is None:
+        # After a failure too: somebody may have ended the run that was not heard of.
+        if self._opened is None or self._failures:
             self._take_up(self._server.open())
         while operations := self._spool.peek(OPERATIONS_PER_SEND):
             try:
@@ -220,6 +230,11 @@ class TrackedRun:
             except RefusedError as refused:
                 self._send_singly(operations, refused)
             self._spool.done(len(operations))
+        if self._timing.clock() >= self._beat_at and not self._is_finished:
+            # Not through the spool: an old sign of life is none.
+            beat = Heartbeat.now(self._timing.wall_clock())
+            self._server.send(self._current(), [Tags({HEARTBEAT_TAG: beat.to_text()})])
+            self._beat_at = self._timing.clock() + self._timing.beat_every_s
 
     def _send_singly(self, operations: list[Operation], reason: RefusedError) -> None:
         """One record the server will never take must not keep the others from it."""
@@ -319,18 +334,17 @@ def open_run(
         run.log_text(yaml.safe_dump(dict(params), sort_keys=False), "spec.yaml")
     run.flush()
     run.start()
+    if run.is_connected:
+        _reap(tracking_uri, experiment)
     return run
 
 
-def flatten_params(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values as `a.b` → text of at most 500 characters; lists are written as one value."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten_params(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = str(value)[:PARAM_CHARACTERS]
-    return flat
+def _reap(tracking_uri: str, experiment: str) -> None:
+    """Tidying up behind others must not stop this run."""
+    try:
+        reap_dead_runs(tracking_uri, experiment)
+    except TrackingError as err:
+        log.warning("runs of dead processes stay as they are: %s", err)
 
 
 def _spool_folder(tracking_uri: str) -> Path:

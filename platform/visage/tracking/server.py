@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 from visage.errors import TrackingError
 from visage.tracking.backend import RefusedError, artifact_root, classify, connect
+from visage.tracking.heartbeat import HEARTBEAT_TAG, Heartbeat
 from visage.tracking.operations import (
     Artifact,
     Finish,
@@ -77,6 +79,8 @@ class MlflowServer:
             if self._client is None:
                 self._client = connect(self._uri)
             run_id = self._find() or self._create()
+            # Before it runs again, so that nobody takes it for the run of a dead process.
+            self._client.set_tag(run_id, HEARTBEAT_TAG, Heartbeat.now(time.time()).to_text())
             self._client.update_run(run_id, status="RUNNING", name=self._name)
             data = self._client.get_run(run_id).to_proto().data
         except Exception as err:
@@ -125,7 +129,9 @@ class MlflowServer:
 
     def _create(self) -> str:
         run = self._client.create_run(
-            self._experiment_id(), run_name=self._name, tags={KEY_TAG: self._key}
+            self._experiment_id(),
+            run_name=self._name,
+            tags={KEY_TAG: self._key, HEARTBEAT_TAG: Heartbeat.now(time.time()).to_text()},
         )
         return str(run.info.run_id)
 

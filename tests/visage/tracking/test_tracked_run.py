@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from visage.errors import PreemptedError, TrackingError
 from visage.tracking.backend import RefusedError, UnavailableError
 from visage.tracking.operations import Finish, Metrics, Operation, Tags
-from visage.tracking.runs import RunTiming, TrackedRun, flatten_params
+from visage.tracking.params import flatten_params
+from visage.tracking.runs import RunTiming, TrackedRun
 from visage.tracking.server import OpenedRun
 from visage.tracking.spool import Spool
 
