@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from visage.data.ledger import LedgerRow, from_parquet
-from visage.errors import AlreadyExistsError, NotFoundError, TrainingError
+from visage.errors import AlreadyExistsError, CorruptError, NotFoundError, TrainingError
 from visage.specs.train import TrainSpec
 from visage.store.base import Store
 from visage.store.commit import read_commit, read_part
@@ -74,15 +74,27 @@ def open_run_dir(store: Store, info: RunInfo) -> None:
 
 
 def read_run(store: Store) -> RunInfo:
-    """What the run in a folder is; NotFoundError if there is none."""
+    """What the run in a folder is.
+
+    Raises:
+        NotFoundError: there is none.
+        TrainingError: it was made by another version.
+        CorruptError: its description is damaged.
+    """
     try:
-        values = json.loads(store.get("run.json"))
+        body = store.get("run.json")
     except NotFoundError:
         raise NotFoundError(f"{store.uri}: no training run there (no run.json)") from None
-    schema = values.pop("schema", None)
-    if schema != RUN_SCHEMA:
-        raise TrainingError(f"{store.uri}: run schema {schema!r} is not {RUN_SCHEMA!r}")
-    return RunInfo(**values)
+    try:
+        values = json.loads(body)
+        schema = values.pop("schema")
+        if schema != RUN_SCHEMA:
+            raise TrainingError(f"{store.uri}: run schema {schema!r} is not {RUN_SCHEMA!r}")
+        return RunInfo(**values)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CorruptError(
+            f"{store.uri}/run.json: damaged; restore it, or start the run under another --name"
+        ) from None
 
 
 def ledger_chain(store: Store, head: str | None) -> list[LedgerRow]:
