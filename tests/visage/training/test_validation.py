@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_recipe import ToyRecipe
 from torch import Tensor
+from toy_recipe import ToyRecipe
 
 from visage.seeds import rng_of
 from visage.training.host import SingleHost
