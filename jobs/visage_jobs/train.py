@@ -40,12 +40,14 @@ from visage.store.open import open_store
 from visage.tracking.runs import TrackedRun, open_run
 from visage.training.run_dir import MODEL_PREFIX, RunInfo, open_run_dir
 from visage_jobs.cluster import ray_session
+from visage_jobs.pulse import watch_pulse
 
 __all__ = ["TrainJob", "TrainResult", "default_run_name", "run_train"]
 
 log = logging.getLogger(__name__)
 Watch = Callable[[Mapping[str, Any]], None]
 FOLLOW_EVERY_S = 0.2
+TRACKED_FILE = "tracking.finished"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,19 +97,40 @@ def run_train(job: TrainJob, *, watch: Watch | None = None) -> TrainResult:
     store = open_store(job.run_uri)
     info, splits = _preflight(job, store)
     if read_commit(store, MODEL_PREFIX) is not None:
+        _finish_tracking(job, store)
         return _result(job, store, mlflow_run=_tracking_key(store), reused=True, seconds={})
-    with open_run(
+    with _tracked(job, store) as tracked:
+        for split, rows in splits.items():
+            tracked.log_dataset(job.recipe, info.data_digest, job.data_uri, split, rows)
+        spent = _launch(job, store, tracked, watch or (lambda event: None))
+        result = _result(job, store, mlflow_run=tracked.run_id, reused=False, seconds=spent)
+    _note_tracked(store, tracked)
+    return result
+
+
+def _tracked(job: TrainJob, store: Store) -> TrackedRun:
+    return open_run(
         job.tracking_uri,
         experiment=job.experiment,
         name=job.run_uri.rstrip("/").rpartition("/")[2],
         run_id=_tracking_key(store),
         params=job.spec.model_dump(mode="json"),
         tags={"visage.run_uri": job.run_uri, "visage.recipe": job.recipe},
-    ) as tracked:
-        for split, rows in splits.items():
-            tracked.log_dataset(job.recipe, info.data_digest, job.data_uri, split, rows)
-        spent = _launch(job, store, tracked, watch or (lambda event: None))
-        return _result(job, store, mlflow_run=tracked.run_id, reused=False, seconds=spent)
+    )
+
+
+def _finish_tracking(job: TrainJob, store: Store) -> None:
+    """A driver that died after the model was published left a run that looks alive: end it."""
+    if store.stat(TRACKED_FILE) is None:
+        with _tracked(job, store) as tracked:
+            pass
+        _note_tracked(store, tracked)
+
+
+def _note_tracked(store: Store, tracked: TrackedRun) -> None:
+    if tracked.is_connected:
+        with suppress(AlreadyExistsError):
+            store.put(TRACKED_FILE, b"the tracking server knows that this run is finished")
 
 
 def _preflight(job: TrainJob, store: Store) -> tuple[RunInfo, dict[str, int]]:
@@ -193,7 +216,7 @@ def _fit(job: TrainJob, launch: str, events: Path, folder: Path) -> None:
     import ray.train
     import ray.train.torch
 
-    from visage_jobs.train_worker import Events, train_worker
+    from visage_jobs.train_worker import Events, first_cause, train_worker
 
     config = {
         "run_uri": job.run_uri,
@@ -215,11 +238,10 @@ def _fit(job: TrainJob, launch: str, events: Path, folder: Path) -> None:
         ),
     )
     try:
-        trainer.fit()
+        with watch_pulse(launch, job.spec.stall_limit_s, Events(str(events)).append):
+            trainer.fit()
     except ray.train.TrainingFailedError as err:
-        failures = getattr(err, "worker_failures", {})
-        first = next(iter(failures.values()), err)
-        cause = getattr(first, "cause", None) or first
+        _, cause = first_cause(getattr(err, "worker_failures", None) or {0: err})
         if isinstance(cause, VisageError):
             raise cause from None
         raise TrainingError(

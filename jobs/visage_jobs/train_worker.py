@@ -22,8 +22,9 @@ from visage.store.open import open_store
 from visage.training.host import GroupHost, Host, SingleHost
 from visage.training.recipes import spec_class
 from visage.training.session import run_training
+from visage_jobs.pulse import Beats
 
-__all__ = ["Events", "train_worker"]
+__all__ = ["Events", "first_cause", "train_worker"]
 
 STOP_POLL_S = 1.0
 
@@ -36,8 +37,9 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(1 if not torch.cuda.is_available() else torch.get_num_threads())
     context = ray.train.get_context()
     stop = _StopPoll(open_store(config["run_uri"]), config["launch"], context.get_world_rank())
-    host = _host(stop.requested)
     spec = spec_class(config["recipe"]).parse(config["spec"], origin="spec of the run")
+    beats = Beats(config["launch"], context.get_world_rank(), limit_s=spec.stall_limit_s)
+    host = _host(stop.requested, beats.note)
     try:
         run_training(
             run_uri=config["run_uri"],
@@ -53,6 +55,7 @@ def train_worker(config: dict[str, Any]) -> None:
         host.report({"type": "failed", "error": type(err).__name__, "message": str(err)})
     finally:
         stop.close()
+        beats.close()
 
 
 class Events(UserCallback):  # type: ignore[misc]  # Ray ships no types
@@ -65,24 +68,46 @@ class Events(UserCallback):  # type: ignore[misc]  # Ray ships no types
         self, run_context: object, metrics: list[dict[str, Any]], checkpoint: object
     ) -> None:
         """One line an event; rank 0's counts."""
-        self._append(metrics[0])
+        self.append(metrics[0])
 
     def after_exception(
         self, run_context: object, worker_exceptions: Mapping[int, Exception]
     ) -> None:
-        """Name the ranks that failed; Ray restarts the group while its budget lasts."""
-        causes = {
-            rank: str(getattr(err, "cause", None) or err).strip().splitlines()[-1:]
-            for rank, err in worker_exceptions.items()
-        }
-        self._append({"type": "restart", "ranks": {str(rank): one for rank, one in causes.items()}})
+        """Name the rank that failed first; Ray restarts the group while its budget lasts."""
+        rank, cause = first_cause(worker_exceptions)
+        self.append(
+            {
+                "type": "restart",
+                "rank": rank,
+                "reason": _last_line(cause),
+                "others": sorted(set(worker_exceptions) - {rank}),
+            }
+        )
 
-    def _append(self, event: Mapping[str, Any]) -> None:
+    def append(self, event: Mapping[str, Any]) -> None:
+        """Write one event; short lines of several processes never mix."""
         with self._path.open("a") as file:
             file.write(json.dumps(event) + "\n")
 
 
-def _host(stop_requested: Callable[[], bool]) -> Host:
+def first_cause(failures: Mapping[int, BaseException]) -> tuple[int, BaseException]:
+    """The rank that failed by itself, and why; what the others say of lost peers comes after."""
+    causes = {rank: getattr(err, "cause", None) or err for rank, err in failures.items()}
+    rank = min(causes, key=lambda one: (_is_lost_peer(causes[one]), one))
+    return rank, causes[rank]
+
+
+def _is_lost_peer(cause: BaseException) -> bool:
+    said = str(cause)
+    return any(mark in said for mark in ("gloo", "Connection closed by peer", "NCCL", "ncclR"))
+
+
+def _last_line(cause: BaseException) -> str:
+    said = str(cause).strip().splitlines() or [type(cause).__name__]
+    return said[-1].strip()
+
+
+def _host(stop_requested: Callable[[], bool], note: Callable[[int, str], None]) -> Host:
     device = ray.train.torch.get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # collectives of objects go through the current device
@@ -91,6 +116,7 @@ def _host(stop_requested: Callable[[], bool]) -> Host:
         device=device,
         report=lambda event: ray.train.report(dict(event)),
         stop_requested=stop_requested,
+        note=note,
     )
 
 

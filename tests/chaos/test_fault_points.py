@@ -73,3 +73,15 @@ def test_a_life_killed_early_midway_or_late_at_one_fault_point_comes_out_whole(
         assert lived.status == 0, f"@{visit}: {lived.said}"
         assert problems_of(place) == [], f"@{visit}"
         assert model_digest(place) == model_digest(workspace)
+
+
+def test_a_driver_killed_after_the_model_was_published_leaves_no_run_that_looks_alive(
+    lives: LifeServer, unbroken: tuple[Path, Lived], tmp_path: Path
+) -> None:
+    _, lived = unbroken
+    last = lived.visits["commit.after_marker"]
+    assert lives.live(tmp_path, fault=f"commit.after_marker@{last}").status == KILLED
+    assert (tmp_path / "runs" / RUN / "model" / "COMMIT").exists()
+    lived = lives.live(tmp_path)
+    assert lived.status == 0, lived.said
+    assert problems_of(tmp_path) == []

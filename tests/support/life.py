@@ -16,7 +16,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import types
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,19 +180,38 @@ def _empty_database(workspace: Path, folder: Path) -> None:
         shutil.copyfile(made, database)
 
 
+class _Rows:
+    """As much of a Ray dataset as the drivers use, in this process."""
+
+    def __init__(self, rows: Iterable[Any]) -> None:
+        self._rows = rows
+
+    def map(self, kind: Any, *, fn_constructor_args: tuple[Any, ...], **_: Any) -> _Rows:
+        worker = kind(*fn_constructor_args)
+        return _Rows(worker(row) for row in self._rows)
+
+    def flat_map(self, kind: Any, *, fn_constructor_args: tuple[Any, ...], **_: Any) -> _Rows:
+        worker = kind(*fn_constructor_args)
+        return _Rows(made for row in self._rows for made in worker(row))
+
+    def iter_rows(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+
+@contextmanager
+def _no_session(**_: Any) -> Iterator[None]:
+    yield
+
+
 def _without_ray() -> None:
-    """Put one-process versions in the place of the functions that hand work to Ray."""
+    """Stand in for Ray: the drivers' own code runs, in one process."""
+    ray, data = types.ModuleType("ray"), types.ModuleType("ray.data")
+    data.from_items = lambda rows, **_: _Rows(rows)  # type: ignore[attr-defined]
+    ray.data, ray.cluster_resources = data, lambda: {"CPU": 2}  # type: ignore[attr-defined]
+    sys.modules |= {"ray": ray, "ray.data": data}
     from visage.training.host import SingleHost
     from visage.training.session import run_training
     from visage_jobs import evaluate, prepare, train
-
-    def on_ray(job: Any, chunks: Any, settings: str) -> Iterator[Any]:
-        for chunk in chunks:
-            yield prepare.prepare_chunk(
-                chunk, root=Path(job.corpus.root), classes=job.corpus.classes,
-                store=prepare.open_store(job.out), spec=job.spec, settings=settings,
-                provider=_Faces(),
-            )  # fmt: skip
 
     def fit(job: Any, launch: str, events: Path, folder: Path) -> None:
         def report(event: Any) -> None:
@@ -203,20 +223,10 @@ def _without_ray() -> None:
             host=SingleHost(report=report),
         )  # fmt: skip
 
-    def predictions(job: Any, manifest: Any, progress: Any) -> Any:
-        worker = evaluate.PredictShard(job.model_uri, job.data_uri)
-        spans = evaluate._spans(manifest.of_split(job.split), job.split)
-        rows = sorted((row for span in spans for row in worker(span)), key=lambda row: row["key"])
-        return evaluate.pa.Table.from_pylist(rows, schema=evaluate.PREDICTIONS)
-
-    @contextmanager
-    def no_session(**_: Any) -> Iterator[None]:
-        yield
-
+    for module in (prepare, evaluate, train):
+        module.ray_session, module.quiet_ray_data = _no_session, lambda: None  # type: ignore[attr-defined]
     prepare.open_provider = lambda *_, **__: _Faces()
-    prepare._on_ray = on_ray
-    train._fit, train.ray_session = fit, no_session
-    evaluate._predictions = predictions
+    train._fit = fit
 
 
 def _child(request: dict[str, str], log: Path) -> None:

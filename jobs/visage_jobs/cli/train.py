@@ -106,7 +106,18 @@ class Watcher:
             case "validation":
                 self._notes["val"] = f"{event['score']:.1%}"
             case "restart":
-                say(f"worker group restarts: {event['ranks']}")
+                say(f"worker group restarts: rank {event['rank']}: {event['reason']}")
+            case "skipped":
+                say(
+                    f"checkpoint {event['checkpoint']} is damaged ({event['reason']}); "
+                    f"{event['used']} is used"
+                )
+            case "stall":
+                how = "its process does not answer" if event["is_silent"] else "no progress"
+                say(
+                    f"rank {event['rank']} stalled at step {event['step']} ({event['phase']}): "
+                    f"{how} for {event['still_s']:.0f} s; the workers are restarted"
+                )
         notes = " ".join(f"{name} {value}" for name, value in self._notes.items())
         self._progress.update(self._task, description=f"{self._label} {notes}".strip())
 

@@ -75,6 +75,8 @@ class TrainSpec(Spec):
     """Steps decoded ahead of use."""
     max_failures: int = Field(3, ge=0)
     """Worker-group restarts before the run is given up."""
+    stall_limit_s: float = Field(120.0, gt=0.0)
+    """A rank that makes no progress for so long is named, killed and restarted."""
 
     @model_validator(mode="after")
     def _saves_before_limit(self) -> TrainSpec:

@@ -23,11 +23,19 @@ from visage.store.commit import MARKER, commit, read_commit, read_part
 from visage.training.state import Best, RunState
 from visage.training.tensors import Snapshot, snapshot_bytes
 
-__all__ = ["CheckpointWriter", "Restored", "list_checkpoints", "restore"]
+__all__ = ["CheckpointWriter", "Restored", "Skipped", "list_checkpoints", "restore"]
 
 log = logging.getLogger(__name__)
 STATE_PART = "state.json"
 WRITE_LIMIT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A published checkpoint that cannot be used."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +46,8 @@ class Restored:
     state: RunState
     parts: dict[str, bytes]
     """Safetensors bytes by part name, without the suffix."""
+    skipped: tuple[Skipped, ...] = ()
+    """Newer checkpoints that were not whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +68,21 @@ def list_checkpoints(store: Store) -> list[str]:
 
 
 def restore(store: Store) -> Restored | None:
-    """The newest checkpoint that is whole, or None if there is none; skipped ones are named."""
+    """The newest checkpoint that is whole, or None if there is none; it names those it skipped."""
+    skipped: list[Skipped] = []
     for name in reversed(list_checkpoints(store)):
         try:
-            return read_checkpoint(store, name)
+            found = read_checkpoint(store, name)
+            return replace(found, skipped=tuple(skipped))
         except CorruptError as err:
             log.warning("checkpoint %s skipped: %s; trying the one before", name, err)
+            skipped.append(Skipped(name=name, reason=str(err)))
+    if skipped:
+        reasons = "; ".join(one.reason for one in skipped)
+        raise CorruptError(
+            f"{store.uri}: none of the {len(skipped)} checkpoints is whole: {reasons}. Restore one "
+            "of them from a backup, or train anew under another --name"
+        )
     return None
 
 

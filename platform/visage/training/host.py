@@ -53,6 +53,10 @@ class Host(Protocol):
         """Whether this rank was asked to stop; the loop makes the ranks agree."""
         ...
 
+    def note(self, step: int, phase: str) -> None:
+        """Say where this rank is; what looks for stalled ranks reads it from another thread."""
+        ...
+
 
 class SingleHost:
     """One process on one device."""
@@ -66,9 +70,11 @@ class SingleHost:
         device: str | torch.device = "cpu",
         report: Report | None = None,
         stop_requested: Callable[[], bool] | None = None,
+        note: Callable[[int, str], None] | None = None,
     ) -> None:
         self.device = torch.device(device)
         self._report = report
+        self._note = note
         self._stop_requested = stop_requested
 
     def add(self, values: Tensor) -> Tensor:
@@ -88,6 +94,11 @@ class SingleHost:
         """Ask the function given at the start."""
         return bool(self._stop_requested and self._stop_requested())
 
+    def note(self, step: int, phase: str) -> None:
+        """Pass it on."""
+        if self._note:
+            self._note(step, phase)
+
 
 class GroupHost(SingleHost):
     """One rank of a torch.distributed group."""
@@ -98,8 +109,9 @@ class GroupHost(SingleHost):
         device: str | torch.device = "cpu",
         report: Report | None = None,
         stop_requested: Callable[[], bool] | None = None,
+        note: Callable[[int, str], None] | None = None,
     ) -> None:
-        super().__init__(device=device, report=report, stop_requested=stop_requested)
+        super().__init__(device=device, report=report, stop_requested=stop_requested, note=note)
         self.rank = dist.get_rank()
         self.world = dist.get_world_size()
 

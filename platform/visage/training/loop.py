@@ -64,8 +64,10 @@ def train(loop: Loop, state: RunState) -> RunState:
     pace = _Pace(loop, state.step)
     rows: list[LedgerRow] = []
     while state.step < loop.steps:
+        loop.host.note(state.step, "data")
         fault_point("train.before_step")
         batch = loop.feed.batch(state.step)
+        loop.host.note(state.step, "step")
         result = loop.stepper.step(batch, state.step, pace.wishes())
         if loop.ema:
             loop.ema.update(loop.recipe.model, state.step)
@@ -124,6 +126,7 @@ def _validate(loop: Loop, state: RunState, rows: ShardRows) -> tuple[RunState, b
 
 def _save(loop: Loop, state: RunState, rows: list[LedgerRow]) -> RunState:
     """Hand a snapshot to the writer; the rows of all ranks go with it."""
+    loop.host.note(state.step, "save")
     gathered = loop.host.gather(list(rows))
     rows.clear()
     state = replace(state, scalers=loop.stepper.scaler_states())
@@ -148,6 +151,7 @@ def _snapshots(loop: Loop) -> dict[str, Snapshot]:
 
 def _settle(loop: Loop) -> None:
     """Wait for the last write on rank 0, and for rank 0 on the others."""
+    loop.host.note(loop.steps, "save")
     if loop.writer:
         loop.writer.finish()
     loop.host.gather(True)

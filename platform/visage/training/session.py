@@ -125,8 +125,21 @@ def _run(loop: Loop, store: Store, info: RunInfo) -> TrainOutcome:
 
 def _resume(loop: Loop, store: Store) -> RunState:
     """Rank 0 chooses the checkpoint, so that all ranks continue from the same one."""
-    found = restore(store) if loop.host.rank == 0 else None
-    name = loop.host.gather(found.name if found else "")[0]
+    found, problem = None, ""
+    if loop.host.rank == 0:
+        try:
+            found = restore(store)
+        except CorruptError as err:  # told to all ranks, so that they end together
+            problem = str(err)
+    name, problem, skipped = loop.host.gather(
+        (found.name, "", found.skipped) if found else ("", problem, ())
+    )[0]
+    if problem:
+        raise TrainingError(problem)
+    for one in skipped:
+        loop.host.report(
+            {"type": "skipped", "checkpoint": one.name, "reason": one.reason, "used": name}
+        )
     if not name:
         return RunState()
     restored = found or read_checkpoint(store, name)

@@ -30,6 +30,7 @@ def validate(
     totals: dict[str, torch.Tensor] = {}
     samples = 0
     for batch in _batches(recipe, rows, host):
+        host.note(step, "validate")
         with autocast(host.device.type, dtype=torch.float16, enabled=half):
             sums = recipe.validate(model, recipe.tensors(batch, host.device))
         samples += len(batch)

@@ -1,0 +1,189 @@
+"""Which rank stands still: every worker tells where it is, the driver judges and names.
+
+A beat comes from a thread of the worker, so a rank that waits for others still beats, a rank that
+hangs beats without progress, and a rank whose process was frozen or whose node is gone does not
+beat at all. A silent rank is named by the driver and restarted by Ray's health check; one that
+beats without progress learns the verdict with its next beat, dumps its stacks and dies, so that
+Ray restarts the group. Time is monotonic and of one process.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Beats", "Pulse", "Stall", "watch_pulse"]
+
+log = logging.getLogger(__name__)
+HEALTH_TIMEOUT = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+OWN_LIMIT = "save"  # waits for the store, which has limits of its own
+ANSWER_LIMIT_S = 30.0
+STALLED_EXIT = 70
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stall:
+    """A rank that stands still."""
+
+    rank: int
+    step: int
+    """Where it was when it last beat, as is the phase."""
+    phase: str
+    still_s: float
+    is_silent: bool
+    """Its process does not even beat: frozen, or its node is gone."""
+
+
+@dataclass(slots=True)
+class _Rank:
+    incarnation: str
+    step: int
+    phase: str
+    notes: int
+    beat_s: float
+    moved_s: float
+
+
+class Pulse:
+    """What is known of all ranks; one object, in the driver's Ray, asked by all."""
+
+    def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit_s, self._clock = limit_s, clock
+        self._ranks: dict[int, _Rank] = {}
+
+    def beat(self, rank: int, incarnation: str, step: int, phase: str, notes: int) -> bool:
+        """Take one beat; says whether this rank is the one that holds the others up."""
+        now = self._clock()
+        known = self._ranks.get(rank)
+        if known is None or known.incarnation != incarnation:
+            if known is not None:
+                self._ranks.clear()  # a new group; what the former one said counts no more
+            known = self._ranks[rank] = _Rank(incarnation, step, phase, notes, now, now)
+        if notes != known.notes:
+            known.step, known.phase, known.notes, known.moved_s = step, phase, notes, now
+        known.beat_s = now
+        found = self.stalled()
+        return found is not None and found.rank == rank and not found.is_silent
+
+    def leave(self, rank: int) -> None:
+        """The rank's work has ended; it is waited for no more."""
+        self._ranks.pop(rank, None)
+
+    def stalled(self) -> Stall | None:
+        """The rank that the others wait for, if nothing has moved for longer than the limit."""
+        now = self._clock()
+        silent = [(rank, one) for rank, one in self._ranks.items()
+                  if now - one.beat_s > self._limit_s]  # fmt: skip
+        if silent:
+            return self._stall(min(silent, key=_position), now, is_silent=True)
+        if not self._ranks or any(
+            now - one.moved_s <= self._limit_s for one in self._ranks.values()
+        ):
+            return None
+        last = min(self._ranks.items(), key=_position)
+        return None if last[1].phase == OWN_LIMIT else self._stall(last, now, is_silent=False)
+
+    def _stall(self, found: tuple[int, _Rank], now: float, *, is_silent: bool) -> Stall:
+        rank, one = found
+        still_s = now - (one.beat_s if is_silent else one.moved_s)
+        return Stall(
+            rank=rank, step=one.step, phase=one.phase, still_s=still_s, is_silent=is_silent
+        )
+
+
+def _position(item: tuple[int, _Rank]) -> tuple[int, int]:
+    """A rank is behind if its step is smaller, or if it has taken fewer notes on the way."""
+    return item[1].step, item[1].notes
+
+
+class Beats:
+    """A worker's thread that tells the pulse where this rank is."""
+
+    def __init__(self, launch: str, rank: int, *, limit_s: float) -> None:
+        import ray
+
+        self._pulse = ray.get_actor(_name(launch))
+        self._rank, self._incarnation = rank, f"{os.getpid()}-{time.monotonic_ns()}"
+        self._every_s = min(1.0, limit_s / 20)
+        self._at: tuple[int, str, int] = (0, "start", 0)
+        self._closed = threading.Event()
+        threading.Thread(target=self._run, name="pulse", daemon=True).start()
+
+    def note(self, step: int, phase: str) -> None:
+        """Where the training thread is; costs one assignment."""
+        self._at = (step, phase, self._at[2] + 1)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        self._pulse.leave.remote(self._rank)
+
+    def _run(self) -> None:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayError
+
+        while not self._closed.wait(self._every_s):
+            try:
+                beat = self._pulse.beat.remote(self._rank, self._incarnation, *self._at)
+                is_culprit = ray.get(beat, timeout=ANSWER_LIMIT_S)
+            except (GetTimeoutError, RayError):
+                continue  # no judge, no verdict; asked again
+            if is_culprit and not self._closed.is_set():
+                faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
+                os._exit(STALLED_EXIT)
+
+
+@contextmanager
+def watch_pulse(
+    launch: str, limit_s: float, tell: Callable[[dict[str, Any]], None]
+) -> Iterator[None]:
+    """Judge the ranks of one launch while the body runs; `tell` gets one event for each stall."""
+    import ray
+
+    os.environ[HEALTH_TIMEOUT] = str(limit_s)  # Ray hands it on to its controller
+    pulse = ray.remote(num_cpus=0, max_concurrency=1)(Pulse).options(name=_name(launch)).remote(
+        limit_s
+    )  # fmt: skip
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=_judge, args=(pulse, limit_s, tell, stop), name="pulse-watch", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=ANSWER_LIMIT_S)
+        ray.kill(pulse)
+
+
+def _judge(
+    pulse: Any, limit_s: float, tell: Callable[[dict[str, Any]], None], stop: threading.Event
+) -> None:
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    told: int | None = None
+    while not stop.wait(min(1.0, limit_s / 10)):
+        try:
+            found: Stall | None = ray.get(pulse.stalled.remote(), timeout=ANSWER_LIMIT_S)
+        except (GetTimeoutError, RayError):
+            continue
+        if found is None:
+            told = None
+        elif told != found.rank:
+            told = found.rank
+            tell({"type": "stall", "rank": found.rank, "step": found.step, "phase": found.phase,
+                  "still_s": found.still_s, "is_silent": found.is_silent})  # fmt: skip
+
+
+def _name(launch: str) -> str:
+    return f"visage-pulse-{launch}"
