@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from visage.data.chunks import Chunk, ChunkDone, prepare_chunk
+from visage.data.corpus_files import open_files
 from visage.data.manifest import Manifest
 from visage.data.prepare import Plan, assemble, plan_chunks, settings_digest
 from visage.data.readers import carve_validation
@@ -122,13 +123,20 @@ class ChunkWorker:
         self._provider = open_provider(self._spec.faces, weights_dir=settings["weights_dir"])
         self._regions = open_region_mapper(settings["parser_weights"])
         self._store = open_store(settings["out"])
+        self._files = open_files(settings["root"])
         self._settings = settings
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """One chunk; the result is small and plain."""
+        chunk = Chunk.from_json(row["chunk"])
+        paths = [record.path for record in chunk.records] if chunk.keep_of is None else []
+        with self._files.at_hand(paths) as root:
+            return self._prepare(chunk, root)
+
+    def _prepare(self, chunk: Chunk, root: Path) -> dict[str, Any]:
         done = prepare_chunk(
-            Chunk.from_json(row["chunk"]),
-            root=Path(self._settings["root"]),
+            chunk,
+            root=root,
             classes=self._settings["classes"],
             store=self._store,
             spec=self._spec,

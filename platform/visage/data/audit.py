@@ -17,6 +17,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from visage.data.corpus_files import open_files
 from visage.data.duplicates import NEAR_THRESHOLD, Kind, Pair, clusters, find_pairs
 from visage.data.fingerprints import Fingerprint, fingerprints
 from visage.data.perceptual_hash import is_flat
@@ -175,14 +176,16 @@ def audit_corpus(
         raise SpecError(f"near_threshold {near_threshold} must lie between -1 (off) and 20 bits")
     count = len(corpus.records)
     threads = workers or min(8, os.cpu_count() or 1)
-    prints = list(
-        fingerprints(
-            Path(corpus.root),
-            corpus.records,
-            workers=threads,
-            progress=None if progress is None else lambda done: progress("reading", done, count),
+    paths = [record.path for record in corpus.records]
+    with open_files(corpus.root).at_hand(paths) as root:
+        prints = list(
+            fingerprints(
+                root,
+                corpus.records,
+                workers=threads,
+                progress=None if progress is None else lambda at: progress("reading", at, count),
+            )
         )
-    )
     pairs = find_pairs(
         prints,
         near_threshold=near_threshold,

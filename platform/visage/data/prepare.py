@@ -1,7 +1,7 @@
 """From a corpus to a manifest: plan the chunks, and assemble what was made of them.
 
-A record's fingerprint covers its place, size, time stamp, label, split and box; a chunk's key
-covers the settings and its records' fingerprints. A chunk is one shard, published by the commit
+A record's fingerprint covers its place, size, time stamp (or ETag), label, split and box; a chunk's
+key covers the settings and its records' fingerprints. A chunk is one shard, published by the commit
 protocol, so a killed job keeps every finished chunk, a second run does nothing, and a grown corpus
 prepares only what is new.
 """
@@ -13,9 +13,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from visage.data.chunks import Chunk, known_fingerprints
+from visage.data.corpus_files import CorpusFiles, open_files
 from visage.data.emotion_rows import EMOTION_ROWS
 from visage.data.manifest import Manifest, Shard
 from visage.data.records import SPLITS, Corpus, Record, Split
@@ -52,13 +52,9 @@ def settings_digest(spec: PrepareSpec, *, provider: str, regions: str = "landmar
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fingerprint(root: Path, record: Record) -> str:
+def fingerprint(files: CorpusFiles, record: Record) -> str:
     """Identity of a record's source and of what the corpus says of it; the file is not read."""
-    try:
-        stat = (root / record.path).stat()
-        source: list[object] = [stat.st_size, stat.st_mtime_ns]
-    except OSError:
-        source = ["absent"]
+    source = files.version(record.path) or ("absent",)
     text = json.dumps([asdict(record), *source], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -71,8 +67,8 @@ def plan_chunks(corpus: Corpus, store: Store, spec: PrepareSpec, *, settings: st
         CorruptError: a finished shard lost a part.
     """
     _refuse_clips(corpus)
-    root = Path(corpus.root)
-    wanted = {fingerprint(root, record): record for record in corpus.records}
+    files = open_files(corpus.root)
+    wanted = {fingerprint(files, record): record for record in corpus.records}
     standing: list[str] = []
     chunks: list[Chunk] = []
     left = dict(wanted)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from visage.data.corpus_files import LocalFiles
 from visage.data.readers import read_corpus
-from visage.data.readers.box_lists import parse_box, read_list
+from visage.data.readers.box_lists import BoxList, parse_box, read_list
 from visage.errors import DataError
 
 
@@ -165,7 +166,7 @@ def test_boxes_are_rounded_outwards_and_zeros_mean_no_face() -> None:
 def test_real_community_lists_are_read(media_dir: Path) -> None:
     folder = media_dir / "emotion_images" / "caers_annotation"
 
-    rows = read_list(folder / "test_Happy_head50.txt")
+    rows = read_list(BoxList(LocalFiles(folder), "test_Happy_head50.txt"))
 
     assert len(rows) >= 49
     assert {(row.split, row.label) for row in rows} == {("test", "Happy")}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from visage.data.corpus_files import open_files
 from visage.data.readers import (
     caer,
     caer_s,
@@ -26,6 +27,7 @@ from visage.data.readers.splits import carve_validation, split_groups
 from visage.data.readers.tree import Tree, scan
 from visage.data.records import Corpus
 from visage.errors import DataError, SpecError
+from visage.store.base import join_uri
 
 __all__ = [
     "LAYOUTS",
@@ -80,7 +82,7 @@ def read_corpus(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Corpus:
-    """Read the corpus under a folder; `ReadOptions` says what each choice means.
+    """Read the corpus under a folder or an s3:// prefix; `ReadOptions` says what each choice means.
 
     The same tree and the same options give the same records, in the same order, on every machine.
 
@@ -90,7 +92,7 @@ def read_corpus(
         SpecError: an option or the layout's name is wrong.
     """
     options = ReadOptions(
-        boxes=Path(boxes) if boxes is not None else None,
+        boxes=str(boxes) if boxes is not None else None,
         calm=calm,
         drop=frozenset(word.casefold() for word in drop),
         face_crops=face_crops,
@@ -127,7 +129,7 @@ def _hint(tree: Tree) -> str:
     for name in sorted({path.split("/")[0] for path in tree.files if "/" in path}):
         prefix = f"{name}/"
         inside = tuple(p.removeprefix(prefix) for p in tree.files if p.startswith(prefix))
-        part = Tree(root=tree.root / name, files=inside, notes=())
+        part = Tree(source=open_files(join_uri(tree.root, name)), files=inside, notes=())
         if any(True for _ in part.media()) and any(reader.detect(part) for reader in _READERS):
             fitting.append(prefix)
     return f" here, but one does below: give {' or '.join(fitting)} instead" if fitting else ""

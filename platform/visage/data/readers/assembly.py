@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from visage.data.readers.tree import Tree
@@ -24,8 +23,8 @@ _EXAMPLES = 3
 class ReadOptions:
     """Choices that a corpus leaves to its reader."""
 
-    boxes: Path | None = None
-    """File or folder of face box lists for CAER-S; None looks in the root and beside it."""
+    boxes: str | None = None
+    """Face box lists for CAER-S: file, folder or prefix; None looks in the root and beside it."""
     calm: Calm = "drop"
     """RAVDESS' `calm` has no counterpart: left out, or counted as Neutral."""
     drop: frozenset[str] = frozenset()
@@ -76,7 +75,7 @@ class Labels:
         """Count a sample that the layout leaves out by its own rule."""
         self._dropped[word] += 1
 
-    def check(self, root: Path) -> None:
+    def check(self, root: str) -> None:
         """Raise DataError with counts if any word had no counterpart."""
         if not self._foreign:
             return
@@ -118,7 +117,7 @@ def assemble(tree: Tree, layout: str, records: Iterable[Record], notes: Iterable
         )
     counts = count_classes(ordered)
     told = (*tree.notes, *notes, *_missing(counts))
-    return Corpus(root=str(tree.root), layout=layout, classes=EMOTIONS, records=ordered, notes=told)
+    return Corpus(root=tree.root, layout=layout, classes=EMOTIONS, records=ordered, notes=told)
 
 
 def count_classes(records: Iterable[Record]) -> dict[str, dict[str, int]]:

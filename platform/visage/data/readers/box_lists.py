@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
+from visage.data.corpus_files import CorpusFiles, LocalFiles, open_files
+from visage.data.readers.tree import stem_of
 from visage.data.records import Split
 from visage.data.taxonomy import label_of, split_of
-from visage.errors import DataError
+from visage.errors import DataError, NotFoundError
 from visage.specs.emotion import EMOTIONS
 
-__all__ = ["BoxRow", "find_lists", "parse_box", "read_list"]
+__all__ = ["BoxList", "BoxRow", "find_lists", "parse_box", "read_list"]
 
 LIST_NAMES = ("train.txt", "val.txt", "valid.txt", "validation.txt", "test.txt")
 
@@ -35,7 +37,27 @@ class BoxRow:
     """`file:line`, for messages."""
 
 
-def find_lists(root: Path, given: Path | None) -> tuple[Path, ...]:
+@dataclass(frozen=True, slots=True)
+class BoxList:
+    """One list file."""
+
+    source: CorpusFiles
+    path: str
+
+    @property
+    def origin(self) -> str:
+        """For messages."""
+        return f"{self.source.uri}/{self.path}"
+
+    def lines(self) -> list[str]:
+        """Its lines; raises DataError if it is not there or no text."""
+        try:
+            return self.source.read(self.path).decode("utf-8-sig").splitlines()
+        except (NotFoundError, UnicodeDecodeError) as err:
+            raise DataError(f"{self.origin}: not readable as text: {err}") from None
+
+
+def find_lists(root: CorpusFiles, given: str | None) -> tuple[BoxList, ...]:
     """The lists to use: the given file or folder, else those in the root, else those beside it.
 
     Raises DataError if a given place holds none. Files that are not such lists are passed over when
@@ -49,23 +71,20 @@ def find_lists(root: Path, given: Path | None) -> tuple[Path, ...]:
                 "with lines relpath,label,x1,y1,x2,y2"
             )
         return found
-    for folder in (root, root.parent):
-        found = tuple(folder / name for name in LIST_NAMES if _looks_like_list(folder / name))
+    for folder in (root, root.parent()):
+        lists = [BoxList(folder, name) for name in LIST_NAMES] if folder is not None else []
+        found = tuple(one for one in lists if _looks_like_list(one))
         if found:
             return found
     return ()
 
 
-def read_list(path: Path) -> tuple[BoxRow, ...]:
+def read_list(one: BoxList) -> tuple[BoxRow, ...]:
     """All rows of one list; raises DataError naming file and line for what cannot be read."""
-    split = _split_of_list(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise DataError(f"{path}: not readable as text: {err}") from None
+    split = _split_of_list(one)
     return tuple(
-        _parse_row(line, split=split, origin=f"{path}:{number}")
-        for number, line in enumerate(lines, start=1)
+        _parse_row(line, split=split, origin=f"{one.origin}:{number}")
+        for number, line in enumerate(one.lines(), start=1)
         if line.strip()
     )
 
@@ -82,30 +101,35 @@ def parse_box(text: str, *, origin: str) -> tuple[int, int, int, int] | None:
     return None if box == (0, 0, 0, 0) else box
 
 
-def _in_place(given: Path) -> tuple[Path, ...]:
-    if given.is_file():
-        return (given,)
-    if not given.is_dir():
-        return ()
-    found = sorted(given.glob("*.txt")) + sorted(given.glob("*/*.txt"))
-    return tuple(path for path in found if _looks_like_list(path))
+def _in_place(given: str) -> tuple[BoxList, ...]:
+    folder, _, name = given.rstrip("/").rpartition("/")
+    if name.endswith(".txt"):
+        return (BoxList(open_files(folder or "."), name),)
+    source = open_files(given)
+    if isinstance(source, LocalFiles):
+        paths = [*source.root.glob("*.txt"), *source.root.glob("*/*.txt")]
+        names = [path.relative_to(source.root).as_posix() for path in paths]
+    else:
+        names = [one for one in source.listing if one.endswith(".txt") and one.count("/") <= 1]
+    ordered = sorted(names, key=lambda one: (one.count("/"), one))
+    return tuple(
+        one for one in (BoxList(source, name) for name in ordered) if _looks_like_list(one)
+    )
 
 
-def _looks_like_list(path: Path) -> bool:
-    if not path.is_file():
-        return False
+def _looks_like_list(one: BoxList) -> bool:
     try:
-        with path.open(encoding="utf-8-sig") as lines:
-            first = next((line for line in lines if line.strip()), "")
-        _split_row(first, origin=str(path))
-    except (OSError, UnicodeDecodeError, DataError):
+        first = next((line for line in one.lines() if line.strip()), "")
+        _split_row(first, origin=one.origin)
+    except DataError:
         return False
     return True
 
 
-def _split_of_list(path: Path) -> Split | None:
+def _split_of_list(one: BoxList) -> Split | None:
     """By the name (`val.txt`, `test_Anger.txt`), else by the folder (`test/Anger.txt`)."""
-    return split_of(re.split(r"[^A-Za-z]", path.stem)[0]) or split_of(path.parent.name)
+    *_, folder, name = one.origin.split("/")
+    return split_of(re.split(r"[^A-Za-z]", stem_of(name))[0]) or split_of(folder)
 
 
 def _split_row(line: str, *, origin: str) -> tuple[str, str, str]:

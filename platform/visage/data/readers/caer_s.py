@@ -37,7 +37,7 @@ def detect(tree: Tree) -> bool:
     if not pictures:
         return False
     numbered = all(_NUMBERED.fullmatch(found.stem) for found in pictures)
-    return numbered or bool(find_lists(tree.root, None))
+    return numbered or bool(find_lists(tree.source, None))
 
 
 def read(tree: Tree, options: ReadOptions) -> Corpus:
@@ -49,9 +49,9 @@ def read(tree: Tree, options: ReadOptions) -> Corpus:
         if label is not None:
             found.append((picture, label))
     labels.check(tree.root)
-    lists = find_lists(tree.root, options.boxes)
+    lists = find_lists(tree.source, options.boxes)
     if lists:
-        rows = [row for path in lists for row in read_list(path)]
+        rows = [row for one in lists for row in read_list(one)]
         records, told = _listed(tree, found, rows)
     else:
         records = [_record(picture, label, None) for picture, label in found]

@@ -7,13 +7,12 @@ made from `Training_1070239.jpg`: the group is the original, so that its copies 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from visage.data.readers.assembly import Labels, ReadOptions, assemble
 from visage.data.readers.folders import placed, stray_note
 from visage.data.readers.tree import Tree
 from visage.data.records import Corpus, Record
-from visage.errors import MediaError
+from visage.errors import MediaError, NotFoundError
 from visage.media.image import image_size
 
 __all__ = ["EXPLANATION", "NAME", "detect", "read"]
@@ -33,7 +32,7 @@ def detect(tree: Tree) -> bool:
     if not paths:
         return False
     sample = paths[:: max(1, len(paths) // SAMPLES)]
-    sizes = {_size(tree.root / path) for path in sample} - {None}
+    sizes = {_size(tree, path) for path in sample} - {None}
     return sizes == {(SIDE_PX, SIDE_PX)}
 
 
@@ -64,10 +63,9 @@ def read(tree: Tree, options: ReadOptions) -> Corpus:
     return assemble(tree, NAME, records, (*labels.notes(), *told, *stray_note(tree)))
 
 
-def _size(path: Path) -> tuple[int, int] | None:
+def _size(tree: Tree, path: str) -> tuple[int, int] | None:
     """Width and height by the header alone, or None if it is no picture we read."""
     try:
-        with path.open("rb") as file:
-            return image_size(file.read(HEADER_BYTES))
-    except (MediaError, OSError):
+        return image_size(tree.source.read(path, limit=HEADER_BYTES)[:HEADER_BYTES])
+    except (MediaError, NotFoundError):
         return None

@@ -89,7 +89,7 @@ def _sources(tree: Tree) -> dict[str, str]:
             sources[str(row["path"])] = str(row.get("group") or row["source_video"])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
-                f"{tree.root / MANIFEST}:{number}: not a row with `path` and `source_video`; "
+                f"{tree.root}/{MANIFEST}:{number}: not a row with `path` and `source_video`; "
                 "build the corpus again"
             ) from None
     return sources

@@ -1,7 +1,8 @@
 """The files under a corpus root, listed once, sorted, and never outside the root.
 
 Invariant: every path in a `Tree` is relative, uses forward slashes, and stays inside the root after
-links are resolved. Layouts look only at a `Tree`, so that they cannot read what was not listed.
+links are resolved (an object store has none). Layouts look only at a `Tree`, so that they cannot
+read what was not listed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from visage.errors import DataError
+from visage.data.corpus_files import CorpusFiles, LocalFiles, StoreFiles, open_files
+from visage.errors import DataError, NotFoundError
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -37,12 +39,17 @@ _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 class Tree:
     """What lies under a root."""
 
-    root: Path
-    """Absolute, links resolved."""
+    source: CorpusFiles
+    """Local folders are absolute, links resolved."""
     files: tuple[str, ...]
     """Relative paths with forward slashes, sorted; hidden files and litter left out."""
     notes: tuple[str, ...]
     """Sentences about what was left out."""
+
+    @property
+    def root(self) -> str:
+        """Path or URI, for messages."""
+        return self.source.uri
 
     def media(self) -> Iterator[tuple[str, Literal["image", "video"]]]:
         """Each picture and clip with its kind."""
@@ -54,9 +61,9 @@ class Tree:
     def text(self, path: str) -> str:
         """A listed text file; raises DataError if it is not UTF-8."""
         try:
-            return (self.root / path).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as err:
-            raise DataError(f"{self.root / path}: not readable as text: {err}") from None
+            return self.source.read(path).decode("utf-8-sig")
+        except (NotFoundError, UnicodeDecodeError) as err:
+            raise DataError(f"{self.root}/{path}: not readable as text: {err}") from None
 
 
 def media_kind(path: str) -> Literal["image", "video"] | None:
@@ -78,13 +85,27 @@ def stem_of(path: str) -> str:
 
 
 def scan(root: str | Path) -> Tree:
-    """List a corpus; raises DataError if it is no folder or if a link in it leaves it."""
-    base = Path(root).expanduser()
-    if not base.is_dir():
-        raise DataError(f"{base}: no such folder; give the folder that holds the corpus")
-    base = base.resolve()
-    files: list[str] = []
+    """List a corpus; raises DataError if nothing is there or if a link in it leaves it."""
+    source = open_files(root)
     skipped = {"linked folders": 0, "broken links": 0}
+    if isinstance(source, StoreFiles):
+        files = [path for path in source.listing if _is_plain(path)]
+        if not files:
+            raise DataError(f"{source.uri}: nothing there; give the prefix that holds the corpus")
+    else:
+        if not source.root.is_dir():
+            raise DataError(f"{source.root}: no such folder; give the folder that holds the corpus")
+        source = LocalFiles(source.root.resolve())
+        files = _walk(source.root, skipped)
+    skipped["pictures of formats that are not read (.gif, .bmp, …)"] = sum(
+        suffix_of(name) in _UNREAD for name in files
+    )
+    notes = tuple(f"{count} {what} left out" for what, count in skipped.items() if count)
+    return Tree(source=source, files=tuple(sorted(files)), notes=notes)
+
+
+def _walk(base: Path, skipped: dict[str, int]) -> list[str]:
+    files: list[str] = []
     for folder, folders, names in os.walk(base, onerror=_refuse_unreadable):
         folders[:] = [name for name in folders if _is_wanted(name)]
         wanted = [name for name in names if _is_wanted(name)]
@@ -94,11 +115,7 @@ def scan(root: str | Path) -> Tree:
         prefix = "" if here == "." else f"{here}/"
         files += (f"{prefix}{name}" for name in wanted if os.path.isfile(f"{folder}/{name}"))
     _refuse_broken_names(base, files)
-    skipped["pictures of formats that are not read (.gif, .bmp, …)"] = sum(
-        suffix_of(name) in _UNREAD for name in files
-    )
-    notes = tuple(f"{count} {what} left out" for what, count in skipped.items() if count)
-    return Tree(root=base, files=tuple(sorted(files)), notes=notes)
+    return files
 
 
 def _refuse_unreadable(err: OSError) -> None:
@@ -120,6 +137,12 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_plain(key: str) -> bool:
+    """Whether an object's key could be a file's path, and one that is looked at."""
+    parts = key.split("/")
+    return "\\" not in key and all(part and _is_wanted(part) for part in parts)
 
 
 def _is_wanted(name: str) -> bool:
