@@ -8,6 +8,7 @@
     │   └── StoreUnavailableError exit 75  the retry budget is spent; try again later
     ├── CorruptError            exit 1   bytes do not match their published checksum
     ├── MediaError              exit 1   one picture, clip or sound cannot be used (`code` says why)
+    ├── SandboxError            exit 1   the process that decodes untrusted media does not start
     ├── DataError               exit 1   a corpus, manifest or shard breaks its contract
     ├── TrainingError           exit 1   a run cannot start or go on
     │   └── NonFiniteLossError           loss or gradient is NaN or infinite
@@ -30,6 +31,7 @@ __all__ = [
     "NonFiniteLossError",
     "NotFoundError",
     "PreemptedError",
+    "SandboxError",
     "SpecError",
     "StoreError",
     "StoreUnavailableError",
@@ -107,6 +109,10 @@ class MediaError(VisageError):
     def __reduce__(self) -> tuple[type[MediaError], tuple[str, str]]:
         """Keep the code when the error crosses a process boundary."""
         return (type(self), (self.code, str(self)))
+
+
+class SandboxError(VisageError):
+    """The process that decodes untrusted media cannot be started on this machine."""
 
 
 class DataError(VisageError):

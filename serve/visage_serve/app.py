@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from ray import serve
 
 from visage.data.emotion_inputs import EmotionInputs
+from visage.media.sandbox import MediaSandbox
 from visage.specs.serve import ServeSpec
 from visage_serve.api import build_api
 from visage_serve.emotion import EmotionService
@@ -27,6 +28,8 @@ __all__ = ["EmotionReplica", "build_app"]
 SPARE_REQUESTS = 8
 """Beyond the admitted ones, so that health, page and refusals get through under overload."""
 DRAIN_S = 20.0
+DECODE_TIMEOUT_S = 10.0
+"""No honest picture within the limits takes this long to decode."""
 HEALTH_GRACE_S = 1.0
 """Ray gives up this much later than the replica, whose answer says why."""
 
@@ -92,10 +95,13 @@ def _open_service(spec: ServeSpec, pinned: PinnedModel) -> EmotionService:
     artifact = load_pinned(pinned, device=spec.device)
     weights_dir = Path(spec.face_weights) if spec.face_weights else None
     network = Network(EmotionPredictor(artifact))
+    sandbox = MediaSandbox(spec.prepare_threads, image_timeout_s=DECODE_TIMEOUT_S)
+    sandbox.start()  # now, so that no request waits for it
     preparer = Preparer(
         open_detector=partial(open_provider, spec.faces, weights_dir=weights_dir),
         inputs=artifact.spec.input,
         limits=spec.limits,
+        sandbox=sandbox,
         threads=spec.prepare_threads,
     )
     batched = serve.batch(max_batch_size=spec.batch_faces, batch_wait_timeout_s=spec.batch_wait_s)(

@@ -20,8 +20,9 @@ from visage.errors import MediaError
 from visage.faces.provider import Box, FaceProvider, Image, clip_box
 from visage.inference.emotion import FaceEmotion
 from visage.inference.overlay import draw_overlay
-from visage.media.image import decode_image, encode_jpeg
+from visage.media.image import encode_jpeg
 from visage.media.limits import ImageLimits
+from visage.media.sandbox import MediaSandbox
 from visage.specs.emotion import EmotionInputSpec
 from visage.specs.serve import RequestLimits
 
@@ -61,8 +62,10 @@ class Preparer:
         open_detector: Callable[[], FaceProvider],
         inputs: EmotionInputSpec,
         limits: RequestLimits,
+        sandbox: MediaSandbox,
         threads: int,
     ) -> None:
+        """`sandbox` decodes, for the pictures are anybody's; it stays the caller's."""
         self._inputs = inputs
         self._limits = limits
         self._image_limits = ImageLimits(
@@ -74,6 +77,7 @@ class Preparer:
             self.detector_name = detector.name
             self.detector_licence = detector.licence
             self._detectors.put(detector)
+        self._sandbox = sandbox
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="prepare")
 
     async def prepare(self, data: bytes, boxes: Sequence[Box] | None) -> PreparedPicture:
@@ -95,7 +99,7 @@ class Preparer:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _prepared(self, data: bytes, boxes: Sequence[Box] | None) -> PreparedPicture:
-        image = decode_image(data, limits=self._image_limits)
+        image = self._sandbox.decode_image(data, limits=self._image_limits)
         height, width = image.shape[:2]
         if boxes is None:
             found = self._detected(image)
@@ -137,7 +141,7 @@ class Preparer:
         )
 
     def _drawn(self, data: bytes, faces: Sequence[FaceEmotion]) -> bytes:
-        image = decode_image(data, limits=self._image_limits)
+        image = self._sandbox.decode_image(data, limits=self._image_limits)
         return encode_jpeg(draw_overlay(image, faces), OVERLAY_QUALITY)
 
 

@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 
 from visage.faces.provider import Box, Face, Image, Landmarks
 from visage.inference.emotion import EmotionBatch
+from visage.media.sandbox import MediaSandbox
 from visage.specs.emotion import EMOTIONS, EmotionInputSpec
 from visage.specs.serve import ServeSpec
 from visage_serve.api import build_api
@@ -82,7 +83,12 @@ class FakeDetector:
 class Bench:
     """A service behind its routes, and the means to talk to it."""
 
-    def __init__(self, spec: ServeSpec, forward: Callable[[Network], Forward] | None) -> None:
+    def __init__(
+        self,
+        spec: ServeSpec,
+        forward: Callable[[Network], Forward] | None,
+        sandbox: MediaSandbox,
+    ) -> None:
         self.predictor = FakePredictor()
         self.network = Network(self.predictor)
         self.detectors: list[FakeDetector] = []
@@ -90,6 +96,7 @@ class Bench:
             open_detector=self._open_detector,
             inputs=EmotionInputSpec(),
             limits=spec.limits,
+            sandbox=sandbox,
             threads=spec.prepare_threads,
         )
         self.service = EmotionService(
@@ -140,13 +147,20 @@ class Bench:
         return self.ask("POST", f"/v1/emotion{query}", files=files, data=data)
 
 
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[MediaSandbox]:
+    """Decoders for all services of the session."""
+    with MediaSandbox(4) as made:
+        yield made
+
+
 @pytest.fixture
-def bench() -> Iterator[Callable[..., Bench]]:
+def bench(sandbox: MediaSandbox) -> Iterator[Callable[..., Bench]]:
     """Make services; `forward` may replace the pass of each face."""
     made: list[Bench] = []
 
     def make(forward: Callable[[Network], Forward] | None = None, **settings: object) -> Bench:
-        made.append(Bench(ServeSpec.parse(settings), forward))
+        made.append(Bench(ServeSpec.parse(settings), forward, sandbox))
         return made[-1]
 
     yield make

@@ -26,7 +26,8 @@ from visage.errors import MediaError
 from visage.faces.mapper import LandmarkRegions, RegionMapper
 from visage.faces.provider import FaceProvider
 from visage.faultpoints import fault_point
-from visage.media.image import decode_image
+from visage.media.limits import ImageLimits
+from visage.media.sandbox import MediaSandbox, read_media
 from visage.specs.prepare import PrepareSpec
 from visage.store.base import Store
 from visage.store.commit import Commit, commit, read_commit, read_part
@@ -93,11 +94,13 @@ def prepare_chunk(
     spec: PrepareSpec,
     settings: str,
     provider: FaceProvider,
+    sandbox: MediaSandbox,
     regions: RegionMapper | None = None,
 ) -> ChunkDone:
     """Make and publish one shard; a shard that stands is left alone.
 
-    `regions` labels the face crops; by default the landmarks do.
+    `sandbox` decodes the corpus' files, which nobody vouches for; `regions` labels the face crops,
+    by default the landmarks do.
     """
     prefix = f"shards/{chunk.key}"
     found = read_commit(store, prefix)
@@ -107,7 +110,7 @@ def prepare_chunk(
     if chunk.keep_of is not None:
         rows, outcomes = _kept(store, chunk)
     else:
-        maker = _Maker(root, tuple(classes), spec, provider, regions or LandmarkRegions())
+        maker = _Maker(root, tuple(classes), spec, provider, sandbox, regions or LandmarkRegions())
         rows, outcomes = maker.rows(chunk, seconds)
     start = perf_counter()
     fault_point("prepare.before_shard")
@@ -153,6 +156,7 @@ class _Maker:
     classes: tuple[str, ...]
     spec: PrepareSpec
     provider: FaceProvider
+    sandbox: MediaSandbox
     regions: RegionMapper
 
     def rows(self, chunk: Chunk, seconds: dict[str, float]) -> tuple[Rows, Rows]:
@@ -172,11 +176,8 @@ class _Maker:
         if record.label not in self.classes:
             raise MediaError("bad_label", f"{record.key}: {record.label!r} is not a known class")
         start = perf_counter()
-        try:
-            body = (self.root / record.path).read_bytes()
-        except OSError as err:
-            raise MediaError("not_found", f"{record.path}: {err.strerror}") from err
-        image = decode_image(body)
+        body = read_media(self.root / record.path, max_bytes=ImageLimits().max_bytes)
+        image = self.sandbox.decode_image(body)
         seconds["decode"] = seconds.get("decode", 0.0) + perf_counter() - start
         box = (0, 0, image.shape[1], image.shape[0]) if record.is_face_crop else record.box
         columns = emotion_row(

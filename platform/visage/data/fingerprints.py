@@ -22,9 +22,8 @@ from visage.data.perceptual_hash import Thumbnail, perceptual_hash, thumbnail
 from visage.data.records import Record
 from visage.errors import MediaError
 from visage.faces.provider import Image
-from visage.media.image import decode_image
-from visage.media.limits import ImageLimits, VideoLimits
-from visage.media.video import probe_video, read_frame
+from visage.media.limits import ImageLimits
+from visage.media.sandbox import MediaSandbox, read_media
 
 __all__ = ["Fingerprint", "fingerprint", "fingerprints"]
 
@@ -52,12 +51,14 @@ class Fingerprint:
     height: int = 0
 
 
-def fingerprint(root: Path, record: Record) -> Fingerprint:
+def fingerprint(root: Path, record: Record, sandbox: MediaSandbox) -> Fingerprint:
     """Read, decode and hash one record."""
     path = root / record.path
     try:
         digest, image = (
-            _read_picture(path) if record.kind == "image" else _read_clip(path, record.frame)
+            _read_picture(path, sandbox)
+            if record.kind == "image"
+            else _read_clip(path, record.frame, sandbox)
         )
     except MediaError as err:
         return Fingerprint(record=record, problem=err.code)
@@ -90,11 +91,12 @@ def fingerprints(
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Fingerprint]:
     """Fingerprints in the order of the records; `progress` is told how many are done."""
+    sandbox = MediaSandbox(workers)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="fingerprint")
     try:
         waiting = iter(records)
         pending: deque[tuple[Record, Future[Fingerprint]]] = deque(
-            (record, pool.submit(fingerprint, root, record))
+            (record, pool.submit(fingerprint, root, record, sandbox))
             for record in islice(waiting, workers * QUEUED_PER_WORKER)
         )
         done = 0
@@ -105,7 +107,7 @@ def fingerprints(
             except TimeoutError:
                 result = Fingerprint(record=record, problem="timeout")
             for following in islice(waiting, 1):
-                pending.append((following, pool.submit(fingerprint, root, following)))
+                pending.append((following, pool.submit(fingerprint, root, following, sandbox)))
             done += 1
             if progress is not None:
                 progress(done)
@@ -113,23 +115,21 @@ def fingerprints(
     finally:
         # A decoder that hangs must not hold up the report.
         pool.shutdown(wait=False, cancel_futures=True)
+        sandbox.close()
 
 
-def _read_picture(path: Path) -> tuple[str, Image]:
-    limit = ImageLimits().max_bytes
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
-    return hashlib.sha256(data).hexdigest(), decode_image(data)
+def _read_picture(path: Path, sandbox: MediaSandbox) -> tuple[str, Image]:
+    data = read_media(path, max_bytes=ImageLimits().max_bytes)
+    return hashlib.sha256(data).hexdigest(), sandbox.decode_image(data)
 
 
-def _read_clip(path: Path, frame: int | None) -> tuple[str, Image]:
+def _read_clip(path: Path, frame: int | None, sandbox: MediaSandbox) -> tuple[str, Image]:
     state = path.stat()
     digest = _file_sha256(path, state.st_size, state.st_mtime_ns)
-    limits = VideoLimits()
     if frame is None:
-        middle = max(0, probe_video(path).frames // 2)
-        return digest, read_frame(path, middle, limits=limits)
-    image = read_frame(path, frame, limits=limits)
+        middle = max(0, sandbox.probe_video(path).frames // 2)
+        return digest, sandbox.read_frame(path, middle)
+    image = sandbox.read_frame(path, frame)
     return hashlib.sha256(f"{digest}#{frame}".encode()).hexdigest(), image
 
 

@@ -17,6 +17,7 @@ import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ from visage.data.stills import BuildJournal, Still, draw_stills, json_lines, wri
 from visage.errors import DataError, MediaError, SpecError
 from visage.faces.provider import FaceProvider, Image
 from visage.media.image import encode_jpeg
+from visage.media.sandbox import MediaSandbox
 
 __all__ = ["Disjoint", "Duplicates", "NcaersReport", "build_ncaers", "plan_splits"]
 
@@ -85,6 +87,7 @@ def build_ncaers(
     provider: FaceProvider | None = None,
     jpeg_quality: int = 95,
     workers: int | None = None,
+    sandbox: MediaSandbox | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NcaersReport:
     """Draw the stills of a corpus of clips, write them, prove the splits apart, write the manifest.
@@ -99,13 +102,13 @@ def build_ncaers(
         duplicates: What to do with equal files or pictures in two splits: stop, or keep test's.
         provider: Finds the face boxes; without one there are none.
         jpeg_quality: Of the pictures, 1 to 100.
-        workers: Decoding threads; by default one a core, at most 8.
+        workers: Decoding processes; by default one a core, at most 8.
+        sandbox: Decodes the clips; by default one of its own.
         progress: Told how many clips are done, and of how many.
 
     Raises:
         SpecError: an argument is wrong, or `out` holds a build of other settings.
-        DataError: the corpus is not whole labelled clips, no clip could be used, or splits share
-            content.
+        DataError: not whole labelled clips, none of use, or content that splits share.
     """
     if parts < 1:
         raise SpecError(f"parts {parts} must be at least 1; it counts stills of each clip")
@@ -120,14 +123,15 @@ def build_ncaers(
         "jpeg_quality": jpeg_quality,
         "clips": hashlib.sha256(repr(_identity(records)).encode()).hexdigest(),
     }
-    journal = BuildJournal.open(out, settings)
+    journal, root = BuildJournal.open(out, settings), Path(corpus.root)
     build = _Build(out=out, provider=provider, quality=jpeg_quality, shows=shows or {})
-    root, threads = Path(corpus.root), workers or min(8, os.cpu_count() or 1)
-    drawn = _drawn(root, records, journal, parts=parts, seed=seed, workers=threads)
-    for done, (record, outcome) in enumerate(drawn, start=1):
-        build.take(record, outcome, journal)
-        if progress is not None:
-            progress(done, len(records))
+    count = workers or min(8, os.cpu_count() or 1)
+    with MediaSandbox(count) if sandbox is None else nullcontext(sandbox) as decoder:
+        drawn = _drawn(root, records, journal, decoder, parts=parts, seed=seed, workers=count)
+        for done, (record, outcome) in enumerate(drawn, start=1):
+            build.take(record, outcome, journal)
+            if progress is not None:
+                progress(done, len(records))
     if not build.stills:
         raise DataError(f"{corpus.root}: no clip could be used: {dict(build.rejected)}")
     return _publish(build, duplicates, dropped)
@@ -253,6 +257,7 @@ def _drawn(
     root: Path,
     records: Sequence[Record],
     journal: BuildJournal,
+    sandbox: MediaSandbox,
     *,
     parts: int,
     seed: int,
@@ -264,7 +269,9 @@ def _drawn(
         if journal.whole(record.path):
             return []
         try:
-            return draw_stills(root / record.path, record.path, parts=parts, seed=seed)
+            return draw_stills(
+                root / record.path, record.path, parts=parts, seed=seed, sandbox=sandbox
+            )
         except MediaError as err:
             return err
 

@@ -17,7 +17,7 @@ from typing import Any
 from visage.data.records import Split
 from visage.errors import DataError, MediaError, SpecError
 from visage.faces.provider import Box, Image
-from visage.media.video import iter_frames, probe_video, read_frame
+from visage.media.sandbox import MediaSandbox
 from visage.seeds import rng_of
 
 __all__ = ["BuildJournal", "Still", "draw_stills", "json_lines", "write_whole"]
@@ -46,7 +46,9 @@ class Still:
     """What shares no split with its like: the show, the actor, or the clip itself."""
 
 
-def draw_stills(path: Path, source: str, *, parts: int, seed: int) -> list[tuple[int, Image]]:
+def draw_stills(
+    path: Path, source: str, *, parts: int, seed: int, sandbox: MediaSandbox
+) -> list[tuple[int, Image]]:
     """One frame of each of `parts` equal parts of a clip, with its index, in order.
 
     The draw depends on seed, source, part and the clip's length alone. Containers may promise more
@@ -55,15 +57,15 @@ def draw_stills(path: Path, source: str, *, parts: int, seed: int) -> list[tuple
     Raises:
         MediaError: the clip cannot be decoded, or has fewer frames than parts (`empty`).
     """
-    indices = _indices(probe_video(path).frames, source, parts=parts, seed=seed)
+    indices = _indices(sandbox.probe_video(path).frames, source, parts=parts, seed=seed)
     try:
-        return [(index, read_frame(path, index)) for index in indices]
+        return [(index, sandbox.read_frame(path, index)) for index in indices]
     except MediaError as err:
         if err.code != "not_found" or not path.is_file():
             raise
-    frames = sum(1 for _ in iter_frames(path))
+    frames = sandbox.count_frames(path)
     indices = _indices(frames, source, parts=parts, seed=seed)
-    return [(index, read_frame(path, index)) for index in indices]
+    return [(index, sandbox.read_frame(path, index)) for index in indices]
 
 
 class BuildJournal:

@@ -18,7 +18,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from visage.errors import MediaError, SpecError
-from visage.media.container import decode_errors, open_container
+from visage.media.container import MediaFile, decode_errors, open_container
 from visage.media.limits import AudioLimits
 
 __all__ = ["Samples", "decode_audio", "write_wav"]
@@ -30,7 +30,9 @@ _RATES_HZ = (1_000, 384_000)
 _CODECS = ("aac", "mp3", "mp2", "ac3", "eac3", "flac", "vorbis", "opus", "alac")
 
 
-def decode_audio(path: Path, *, sample_rate: int, limits: AudioLimits | None = None) -> Samples:
+def decode_audio(
+    path: MediaFile, *, sample_rate: int, limits: AudioLimits | None = None
+) -> Samples:
     """The sound of a WAV, MP3, M4A, FLAC or Ogg file, or of a clip, as mono float32.
 
     Args:
@@ -82,7 +84,7 @@ def write_wav(path: Path, samples: Samples, sample_rate: int) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _audio_stream(path: Path, container: InputContainer, limits: AudioLimits) -> AudioStream:
+def _audio_stream(path: MediaFile, container: InputContainer, limits: AudioLimits) -> AudioStream:
     if not container.streams.audio:
         raise MediaError("no_audio", f"{path}: the file holds no sound")
     stream = container.streams.audio[0]
@@ -100,7 +102,7 @@ def _audio_stream(path: Path, container: InputContainer, limits: AudioLimits) ->
 
 
 def _resampled(
-    path: Path,
+    path: MediaFile,
     container: InputContainer,
     stream: AudioStream,
     sample_rate: int,
@@ -120,7 +122,7 @@ def _resampled(
 
 
 def _checked(
-    path: Path, resampler: av.AudioResampler, frame: AudioFrame | None
+    path: MediaFile, resampler: av.AudioResampler, frame: AudioFrame | None
 ) -> Iterator[Samples]:
     try:
         parts = resampler.resample(frame)
@@ -140,7 +142,7 @@ def _stated_length(container: InputContainer, stream: AudioStream, sample_rate: 
     return round(stream.duration * stream.time_base * sample_rate)
 
 
-def _too_long(path: Path, limits: AudioLimits) -> MediaError:
+def _too_long(path: MediaFile, limits: AudioLimits) -> MediaError:
     return MediaError(
         "too_large", f"{path}: sound longer than {limits.max_duration_s:.1f} s is not accepted"
     )

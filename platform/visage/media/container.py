@@ -8,21 +8,46 @@ nothing.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeAlias
 
 import av
 from av.container import InputContainer
 
 from visage.errors import MediaError
 
-__all__ = ["ContainerKind", "decode_errors", "open_container", "sniff"]
+__all__ = [
+    "ContainerKind",
+    "MediaFile",
+    "OpenFile",
+    "decode_errors",
+    "open_container",
+    "sniff",
+]
 
 ContainerKind = Literal["mov", "matroska", "avi", "flv", "wav", "mp3", "flac", "ogg"]
 """Names of the demuxers that may be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that somebody else opened, for a process that may open none; never closed here."""
+
+    name: str
+    """What messages call it."""
+    file: BinaryIO
+
+    def __str__(self) -> str:
+        return self.name
+
+
+MediaFile: TypeAlias = Path | OpenFile
+"""Where a clip or a sound comes from."""
 
 _HEAD_BYTES = 64
 _UNKNOWN_RIFF_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
@@ -75,23 +100,21 @@ def sniff(head: bytes) -> ContainerKind:
 
 @contextmanager
 def open_container(
-    path: Path, *, max_bytes: int, max_pixels: int | None = None
+    path: MediaFile, *, max_bytes: int, max_pixels: int | None = None
 ) -> Iterator[InputContainer]:
     """The opened container; closed on leaving.
 
     Raises MediaError: `not_found`, `empty`, `unsupported_format`, `too_large` or `truncated`.
     """
-    if not path.is_file():
-        raise MediaError("not_found", f"{path}: no such file")
-    size_bytes = path.stat().st_size
-    if size_bytes > max_bytes:
-        raise MediaError(
-            "too_large", f"{path}: {size_bytes} bytes; at most {max_bytes} are accepted"
-        )
     options = {"protocol_whitelist": "", "codec_whitelist": _DECODERS, "enable_drefs": "0"}
     if max_pixels is not None:
         options["max_pixels"] = str(max_pixels)
-    with path.open("rb") as source:
+    with _opened(path) as source:
+        size_bytes = os.fstat(source.fileno()).st_size
+        if size_bytes > max_bytes:
+            raise MediaError(
+                "too_large", f"{path}: {size_bytes} bytes; at most {max_bytes} are accepted"
+            )
         try:
             kind = sniff(source.read(_HEAD_BYTES))
         except MediaError as err:
@@ -117,7 +140,19 @@ def open_container(
 
 
 @contextmanager
-def decode_errors(path: Path) -> Iterator[None]:
+def _opened(path: MediaFile) -> Iterator[BinaryIO]:
+    if isinstance(path, OpenFile):
+        path.file.seek(0)
+        yield path.file
+        return
+    if not path.is_file():
+        raise MediaError("not_found", f"{path}: no such file")
+    with path.open("rb") as file:
+        yield file
+
+
+@contextmanager
+def decode_errors(path: MediaFile) -> Iterator[None]:
     """Turn what FFmpeg raises while reading `path` into MediaError."""
     try:
         yield

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import av
@@ -21,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from visage.errors import MediaError, SpecError
-from visage.media.container import decode_errors, open_container
+from visage.media.container import MediaFile, decode_errors, open_container
 from visage.media.image import Image
 from visage.media.limits import VideoLimits
 from visage.media.video_writer import write_video
@@ -80,7 +79,7 @@ class _Entry:
     index: int
 
 
-def probe_video(path: Path, *, limits: VideoLimits | None = None) -> VideoInfo:
+def probe_video(path: MediaFile, *, limits: VideoLimits | None = None) -> VideoInfo:
     """Size, rate, length and sound of a clip; decodes one frame.
 
     Raises:
@@ -117,7 +116,7 @@ def probe_video(path: Path, *, limits: VideoLimits | None = None) -> VideoInfo:
 
 
 def read_frame(
-    path: Path, index: int, *, limits: VideoLimits | None = None, threads: int = 1
+    path: MediaFile, index: int, *, limits: VideoLimits | None = None, threads: int = 1
 ) -> Image:
     """The frame `index`, counted from 0 in the order of decoding from the start.
 
@@ -129,7 +128,7 @@ def read_frame(
 
 
 def iter_frames(
-    path: Path,
+    path: MediaFile,
     *,
     limits: VideoLimits | None = None,
     start: int = 0,
@@ -185,7 +184,7 @@ def _take(frames: Iterator[T], count: int | None) -> Iterator[T]:
 
 @contextmanager
 def _open_video(
-    path: Path, limits: VideoLimits, *, threads: int
+    path: MediaFile, limits: VideoLimits, *, threads: int
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its first video stream, checked against what the header says."""
     with open_container(
@@ -219,7 +218,7 @@ def _open_video(
 
 
 def _decode(
-    path: Path,
+    path: MediaFile,
     container: InputContainer,
     stream: VideoStream,
     limits: VideoLimits,
@@ -249,7 +248,7 @@ def _decode(
                 yield frame
 
 
-def _entry_for(path: Path, index: int, limits: VideoLimits, *, threads: int) -> _Entry | None:
+def _entry_for(path: MediaFile, index: int, limits: VideoLimits, *, threads: int) -> _Entry | None:
     """Where to start decoding for `index`, or None if only the sequential way is certain.
 
     Reads all packets, decodes one frame. Timestamps must be present and unique, and the first frame
@@ -283,7 +282,9 @@ def _entry_for(path: Path, index: int, limits: VideoLimits, *, threads: int) -> 
     return _Entry(packet=max(before)[1], pts=target, index=index)
 
 
-def _from_entry(path: Path, entry: _Entry, limits: VideoLimits, *, threads: int) -> Iterator[Image]:
+def _from_entry(
+    path: MediaFile, entry: _Entry, limits: VideoLimits, *, threads: int
+) -> Iterator[Image]:
     """Frames from the entry on; nothing at all if its frame does not come out where it should."""
     found = False
     with _open_video(path, limits, threads=threads) as (container, stream):
@@ -296,7 +297,7 @@ def _from_entry(path: Path, entry: _Entry, limits: VideoLimits, *, threads: int)
                 yield _upright(frame)
 
 
-def _count_packets(path: Path, limits: VideoLimits) -> int:
+def _count_packets(path: MediaFile, limits: VideoLimits) -> int:
     with _open_video(path, limits, threads=1) as (container, stream), decode_errors(path):
         return sum(1 for p in container.demux(stream) if p.size and not p.is_discard)
 
@@ -309,7 +310,7 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float:
     return 0.0
 
 
-def _check_size(path: Path, width: int, height: int, limits: VideoLimits) -> None:
+def _check_size(path: MediaFile, width: int, height: int, limits: VideoLimits) -> None:
     if width * height > limits.max_pixels:
         raise MediaError(
             "too_large",
@@ -327,6 +328,8 @@ def _quarter_turns(frame: VideoFrame) -> int:
 
 
 def _upright(frame: VideoFrame) -> Image:
-    picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    # One thread: the conversion is short, and a sandboxed decoder may start none.
+    converted = frame.reformat(format="rgb24", threads=1)
+    picture = np.asarray(converted.to_ndarray(), dtype=np.uint8)
     turns = _quarter_turns(frame)
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from visage.data.stills import BuildJournal, draw_stills
 from visage.errors import DataError, MediaError, SpecError
 from visage.faces.provider import Box, Face, Image, Landmarks
 from visage.media.image import encode_jpeg, encode_png
+from visage.media.sandbox import MediaSandbox
 from visage.media.video_writer import write_video
 
 CLIPS = {
@@ -61,6 +63,12 @@ def plant(root: Path, clips: dict[int, Path], places: dict[str, int]) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[MediaSandbox]:
+    with MediaSandbox() as made:
+        yield made
+
+
 def tree(root: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
@@ -69,8 +77,10 @@ def tree(root: Path) -> dict[str, bytes]:
     }
 
 
-def build(caer: Path, out: Path, *, parts: int = 2, seed: int = 0) -> NcaersReport:
-    return build_ncaers(read_corpus(caer), out, parts=parts, seed=seed, workers=2)
+def build(
+    caer: Path, out: Path, *, parts: int = 2, seed: int = 0, sandbox: MediaSandbox | None = None
+) -> NcaersReport:
+    return build_ncaers(read_corpus(caer), out, parts=parts, seed=seed, workers=2, sandbox=sandbox)
 
 
 class OneFace:
@@ -108,7 +118,9 @@ def test_what_is_built_reads_back_and_passes_its_audit(caer: Path, tmp_path: Pat
     assert not audit_corpus(corpus).has_leaks
 
 
-def test_the_manifest_tells_the_truth_about_each_picture(caer: Path, tmp_path: Path) -> None:
+def test_the_manifest_tells_the_truth_about_each_picture(
+    caer: Path, tmp_path: Path, sandbox: MediaSandbox
+) -> None:
     build(caer, tmp_path / "out")
 
     rows = [json.loads(line) for line in (tmp_path / "out/manifest.jsonl").read_text().splitlines()]
@@ -117,7 +129,7 @@ def test_the_manifest_tells_the_truth_about_each_picture(caer: Path, tmp_path: P
     for row in rows:
         data = (tmp_path / "out" / row["path"]).read_bytes()
         source = row["source_video"]
-        drawn = dict(draw_stills(caer / source, source, parts=2, seed=0))
+        drawn = dict(draw_stills(caer / source, source, parts=2, seed=0, sandbox=sandbox))
         assert hashlib.sha256(data).hexdigest() == row["sha256"]
         assert data == encode_jpeg(drawn[row["frame"]], 95)
 
@@ -166,8 +178,10 @@ def test_a_broken_build_goes_on_and_ends_like_an_unbroken_one(
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
-def test_a_journal_cut_at_any_byte_costs_work_but_no_picture(caer: Path, tmp_path: Path) -> None:
-    build(caer, tmp_path / "whole")
+def test_a_journal_cut_at_any_byte_costs_work_but_no_picture(
+    caer: Path, tmp_path: Path, sandbox: MediaSandbox
+) -> None:
+    build(caer, tmp_path / "whole", sandbox=sandbox)
     expected = tree(tmp_path / "whole")
     journal = expected["build.jsonl"]
     start = journal.index(b"\n") + 1
@@ -176,7 +190,7 @@ def test_a_journal_cut_at_any_byte_costs_work_but_no_picture(caer: Path, tmp_pat
         shutil.rmtree(tmp_path / "cut", ignore_errors=True)
         shutil.copytree(tmp_path / "whole", tmp_path / "cut")
         (tmp_path / "cut/build.jsonl").write_bytes(journal[:cut])
-        build(caer, tmp_path / "cut")
+        build(caer, tmp_path / "cut", sandbox=sandbox)
         assert tree(tmp_path / "cut") == expected
 
 
@@ -216,9 +230,9 @@ def test_an_unusable_clip_becomes_a_count(caer: Path, tmp_path: Path) -> None:
     assert len(report.stills) == 2 * len(CLIPS)
 
 
-def test_a_clip_shorter_than_its_parts_is_rejected(caer: Path) -> None:
+def test_a_clip_shorter_than_its_parts_is_rejected(caer: Path, sandbox: MediaSandbox) -> None:
     with pytest.raises(MediaError, match="9 frames cannot be cut into 10 parts"):
-        draw_stills(caer / "train/Happy/0001.mp4", "x", parts=10, seed=0)
+        draw_stills(caer / "train/Happy/0001.mp4", "x", parts=10, seed=0, sandbox=sandbox)
 
 
 def test_nothing_usable_is_an_error_and_leaves_no_manifest(tmp_path: Path) -> None:

@@ -1,0 +1,284 @@
+"""`MediaSandbox`: the decoders of `visage.media`, each call in a locked-down child.
+
+Invariant: a file costs its own outcome and nothing else. A child that dies is replaced and the file
+tried once more; a child that is late is killed; neither ends the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from visage.errors import MediaError, SandboxError, SpecError
+from visage.media.audio import Samples
+from visage.media.image import Image
+from visage.media.limits import AudioLimits, ImageLimits, VideoLimits
+from visage.media.sandbox.files import opened_media
+from visage.media.sandbox.guard import Guard
+from visage.media.sandbox.process import CHILD, START_TIMEOUT_S, Ask, Child, ChildDiedError, Facts
+from visage.media.video import VideoInfo
+
+__all__ = ["MediaSandbox"]
+
+TRIES = 2
+"""Of a file on which the child dies; the second proves that it was the file."""
+LEAK_BYTES = 256 * 2**20
+"""A child that has grown by more between two requests is replaced."""
+_MIB = 2**20
+# What decoding may hold at a time, as factors of what the limits allow; measured, then doubled.
+_IMAGE_BYTES_PER_PIXEL = 48
+_CLIP_BYTES_PER_PIXEL = 128  # a decoder may keep 17 frames of 10 bits for reference
+_SOUND_BYTES_PER_SAMPLE = 16
+
+
+@dataclass(slots=True)
+class _Idle:
+    """Children that wait for work, and the process they belong to."""
+
+    children: list[Child] = field(default_factory=list)
+    owner: int = field(default_factory=os.getpid)
+    busy: int = 0
+    """Children at work."""
+    is_closed: bool = False
+
+
+class MediaSandbox:
+    """Decodes untrusted files in up to `children` processes, started when they are first needed.
+
+    Safe to share between threads; as many files are decoded at a time as there are children, and
+    the rest wait. Close it, or use it as a context; the children also end with this process.
+    """
+
+    def __init__(
+        self,
+        children: int = 1,
+        *,
+        image_timeout_s: float = 20.0,
+        clip_timeout_s: float = 300.0,
+        command: Sequence[str] = CHILD,
+    ) -> None:
+        """`command` is what the interpreter runs as the child; tests give other decoders."""
+        if children < 1:
+            raise SpecError(f"children {children} must be at least 1")
+        self._image_timeout_s = image_timeout_s
+        self._clip_timeout_s = clip_timeout_s
+        self._command = tuple(command)
+        self._most = children
+        self._slots = threading.BoundedSemaphore(children)
+        self._lock = threading.Lock()
+        self._idle = _Idle()
+        # The kernel ends a child with the *thread* that started it: this one lives as long as we.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
+        self._finish = weakref.finalize(self, _release, self._idle, self._starter)
+
+    def decode_image(self, data: bytes, *, limits: ImageLimits | None = None) -> Image:
+        """As `visage.media.image.decode_image`; MediaError also `timeout` and `crashed`."""
+        bounds = limits if limits is not None else ImageLimits()
+        if len(data) > bounds.max_bytes:
+            raise MediaError(
+                "too_large",
+                f"picture of {len(data)} bytes; at most {bounds.max_bytes} are accepted",
+            )
+        return self._array(
+            Ask(
+                operation="image",
+                name="picture",
+                limits=asdict(bounds),
+                arguments={},
+                payload=data,
+                timeout_s=self._image_timeout_s,
+                memory_bytes=bounds.max_pixels * _IMAGE_BYTES_PER_PIXEL
+                + 2 * bounds.max_bytes
+                + 64 * _MIB,
+                answer_bytes=bounds.max_pixels * 3,
+            )
+        )
+
+    def probe_video(self, path: Path, *, limits: VideoLimits | None = None) -> VideoInfo:
+        """As `visage.media.video.probe_video`; MediaError also `timeout` and `crashed`."""
+        facts = self._facts("probe", path, limits)
+        try:
+            return VideoInfo(**facts)
+        except TypeError:
+            raise MediaError("crashed", f"{path}: the decoder gave no facts") from None
+
+    def read_frame(self, path: Path, index: int, *, limits: VideoLimits | None = None) -> Image:
+        """As `visage.media.video.read_frame`; MediaError also `timeout` and `crashed`."""
+        with opened_media(path) as descriptor:
+            return self._array(self._clip("frame", path, descriptor, limits, {"index": index}))
+
+    def count_frames(self, path: Path, *, limits: VideoLimits | None = None) -> int:
+        """Frames that really come out of a clip; all of it is decoded."""
+        frames = self._facts("count", path, limits).get("frames")
+        if type(frames) is not int or frames < 0:
+            raise MediaError("crashed", f"{path}: the decoder gave no count")
+        return frames
+
+    def decode_audio(
+        self, path: Path, *, sample_rate: int, limits: AudioLimits | None = None
+    ) -> Samples:
+        """As `visage.media.audio.decode_audio`; MediaError also `timeout` and `crashed`."""
+        bounds = limits if limits is not None else AudioLimits()
+        samples = int((bounds.max_duration_s + 1) * max(0, sample_rate))
+        with opened_media(path) as descriptor:
+            return self._array(
+                Ask(
+                    operation="sound",
+                    name=str(path),
+                    limits=asdict(bounds),
+                    arguments={"sample_rate": sample_rate},
+                    descriptor=descriptor,
+                    timeout_s=self._clip_timeout_s,
+                    memory_bytes=samples * _SOUND_BYTES_PER_SAMPLE + 256 * _MIB,
+                    answer_bytes=samples * 4,
+                )
+            )
+
+    def start(self) -> None:
+        """Start all children now, so that no file waits for one.
+
+        Raises:
+            SandboxError: they cannot be started here.
+        """
+        with contextlib.ExitStack() as held:
+            for _ in range(self._most):
+                held.enter_context(self._child())
+
+    def guards(self) -> tuple[Guard, ...]:
+        """The layers that hold on this machine; starts a child if none waits.
+
+        Raises:
+            SandboxError: no child can be started here.
+        """
+        with self._child() as child:
+            return child.guards
+
+    def close(self) -> None:
+        """End the children that wait; those at work end when their request is answered."""
+        with self._lock:
+            self._idle.is_closed = True
+            is_last = not self._idle.busy
+        if is_last:
+            self._finish()
+
+    def __enter__(self) -> MediaSandbox:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _facts(self, operation: str, path: Path, limits: VideoLimits | None) -> Facts:
+        with opened_media(path) as descriptor:
+            answer = self._ask(self._clip(operation, path, descriptor, limits, {}))
+        if not isinstance(answer, dict):
+            raise MediaError("crashed", f"{path}: the decoder gave no facts")
+        return answer
+
+    def _clip(
+        self,
+        operation: str,
+        path: Path,
+        descriptor: int,
+        limits: VideoLimits | None,
+        arguments: dict[str, Any],
+    ) -> Ask:
+        bounds = limits if limits is not None else VideoLimits()
+        return Ask(
+            operation=operation,
+            name=str(path),
+            limits=asdict(bounds),
+            arguments=arguments,
+            descriptor=descriptor,
+            timeout_s=self._clip_timeout_s,
+            memory_bytes=bounds.max_pixels * _CLIP_BYTES_PER_PIXEL + 256 * _MIB,
+            answer_bytes=bounds.max_pixels * 3,
+        )
+
+    def _array(self, ask: Ask) -> NDArray[Any]:
+        answer = self._ask(ask)
+        if isinstance(answer, dict):
+            raise MediaError("crashed", f"{ask.name}: the decoder gave no picture or sound")
+        return answer  # type: ignore[return-value]  # narrowed: what is no mapping is an array
+
+    def _ask(self, ask: Ask) -> NDArray[Any] | Facts:
+        reason = ""
+        for _ in range(TRIES):
+            with self._child() as child:
+                try:
+                    return child.ask(ask)
+                except ChildDiedError as err:
+                    reason = str(err)
+        said = f" ({reason})" if reason else ""
+        raise MediaError("crashed", f"{ask.name}: the decoder died on it {TRIES} times{said}")
+
+    @contextlib.contextmanager
+    def _child(self) -> Iterator[Child]:
+        """A child for one request; what is dead afterwards, or has grown, does not come back."""
+        if not self._slots.acquire(timeout=self._clip_timeout_s):
+            raise MediaError("timeout", f"no decoder became free within {self._clip_timeout_s:g} s")
+        try:
+            self._count(1)
+            try:
+                child = self._waiting() or self._started()
+                try:
+                    yield child
+                finally:
+                    self._take_back(child)
+            finally:
+                self._count(-1)
+        finally:
+            self._slots.release()
+
+    def _count(self, change: int) -> None:
+        """One more or one fewer at work; the last one after closing ends the rest."""
+        with self._lock:
+            if self._idle.is_closed and change > 0:
+                raise SandboxError("the sandbox is closed; open another one")
+            self._idle.busy += change
+            is_last = self._idle.is_closed and not self._idle.busy
+        if is_last:
+            self._finish()
+
+    def _take_back(self, child: Child) -> None:
+        if child.is_alive() and child.grown_bytes() < LEAK_BYTES:
+            self._idle.children.append(child)
+        else:
+            child.kill()
+
+    def _waiting(self) -> Child | None:
+        if self._idle.owner != os.getpid():  # forked: these children answer another process
+            self._idle.children.clear()
+            self._idle.owner = os.getpid()
+            self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
+        with contextlib.suppress(IndexError):
+            while True:
+                child = self._idle.children.pop()
+                if child.is_alive():
+                    return child
+                child.kill()
+        return None
+
+    def _started(self) -> Child:
+        started = self._starter.submit(Child.start, self._command)
+        return started.result(timeout=2 * START_TIMEOUT_S)
+
+
+def _release(idle: _Idle, starter: ThreadPoolExecutor) -> None:
+    while idle.owner == os.getpid() and idle.children:
+        idle.children.pop().kill()
+    starter.shutdown(wait=False)
