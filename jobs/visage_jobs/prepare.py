@@ -20,6 +20,7 @@ from visage.data.readers import carve_validation
 from visage.data.records import Corpus
 from visage.faces import open_provider
 from visage.faces.mapper import open_region_mapper
+from visage.media.sandbox import MediaSandbox
 from visage.specs.prepare import PrepareSpec
 from visage.store.open import open_store
 from visage_jobs.cluster import quiet_ray_data, ray_session, usable_cpus
@@ -122,6 +123,7 @@ class ChunkWorker:
         self._spec = PrepareSpec.parse(settings["spec"])
         self._provider = open_provider(self._spec.faces, weights_dir=settings["weights_dir"])
         self._regions = open_region_mapper(settings["parser_weights"])
+        self._sandbox = MediaSandbox()  # one picture at a time
         self._store = open_store(settings["out"])
         self._files = open_files(settings["root"])
         self._settings = settings
@@ -142,6 +144,7 @@ class ChunkWorker:
             spec=self._spec,
             settings=self._settings["digest"],
             provider=self._provider,
+            sandbox=self._sandbox,
             regions=self._regions,
         )
         names = ("decode", "faces", "masks", "write")
