@@ -118,13 +118,19 @@ def _differences(standing: RunInfo, wanted: RunInfo) -> list[str]:
     if standing.data_digest != wanted.data_digest:
         problems.append(f"data {standing.data_digest[:12]} there, {wanted.data_digest[:12]} here")
     if standing.spec_digest != wanted.spec_digest:
-        there, here = _flat(standing.spec), _flat(wanted.spec)
+        there, here = _defaults(wanted.recipe) | _flat(standing.spec), _flat(wanted.spec)
         problems += [
             f"{key} {there.get(key)} there, {here.get(key)} here"
             for key in sorted({*there, *here})
             if there.get(key) != here.get(key)
         ]
     return problems
+
+
+def _defaults(recipe: str) -> dict[str, object]:
+    """What a key means that a run of an earlier version did not have yet."""
+    kinds = {kind.model_fields["recipe"].default: kind for kind in TrainSpec.__subclasses__()}
+    return _flat(kinds[recipe]().model_dump(mode="json")) if recipe in kinds else {}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, object]:
