@@ -31,10 +31,13 @@ def usable_cpus() -> int:
 
 
 @contextmanager
-def ray_session(*, address: str | None = None, cpus: int | None = None) -> Iterator[None]:
+def ray_session(
+    *, address: str | None = None, cpus: int | None = None, dashboard: bool = False
+) -> Iterator[None]:
     """A connected Ray: the one already here, the cluster at `address`.
 
-    Or a local one of our own.
+    Or a local one of our own; `dashboard` gives it the state API, which Train inside Tune needs to
+    clean up placement groups.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name, value in QUIET.items():
@@ -51,7 +54,7 @@ def ray_session(*, address: str | None = None, cpus: int | None = None) -> Itera
     else:
         ray.init(
             num_cpus=cpus or max(4, usable_cpus()),
-            include_dashboard=False,
+            include_dashboard=dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
             **quiet,
         )

@@ -10,16 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import signal
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from visage.data.records import Split
@@ -41,6 +39,8 @@ from visage.tracking.runs import TrackedRun, open_run
 from visage.training.run_dir import MODEL_PREFIX, RunInfo, open_run_dir
 from visage_jobs.cluster import ray_session
 from visage_jobs.pulse import watch_pulse
+from visage_jobs.train_here import fit_here
+from visage_jobs.train_stop import stop_requests
 
 __all__ = ["TrainJob", "TrainResult", "default_run_name", "run_train"]
 
@@ -63,6 +63,10 @@ class TrainJob:
     use_gpu: bool = False
     experiment: str = "emotion"
     address: str | None = None
+    is_in_process: bool = False
+    """One worker, in this process: for a caller that already runs on the cluster (a trial)."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Further tags of the MLflow run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +91,18 @@ def default_run_name(recipe: str, spec: TrainSpec, data_uri: str) -> str:
     return f"{recipe}-{identity[:8]}"
 
 
-def run_train(job: TrainJob, *, watch: Watch | None = None) -> TrainResult:
+def run_train(
+    job: TrainJob, *, watch: Watch | None = None, stop: threading.Event | None = None
+) -> TrainResult:
     """Train to the end, or continue, or find that it is done.
+
+    Args:
+        watch: Told every event, from another thread than the caller's if workers report them.
+        stop: Setting it asks the run to save and stop, as SIGTERM does.
 
     Raises:
         VisageError: with the reason, before any worker starts where that is possible.
-        PreemptedError: SIGTERM arrived; the state is saved.
+        PreemptedError: a stop was asked for; the state is saved.
     """
     store = open_store(job.run_uri)
     info, splits = _preflight(job, store)
@@ -102,7 +112,7 @@ def run_train(job: TrainJob, *, watch: Watch | None = None) -> TrainResult:
     with _tracked(job, store) as tracked:
         for split, rows in splits.items():
             tracked.log_dataset(job.recipe, info.data_digest, job.data_uri, split, rows)
-        spent = _launch(job, store, tracked, watch or (lambda event: None))
+        spent = _launch(job, store, tracked, watch or (lambda event: None), stop)
         result = _result(job, store, mlflow_run=tracked.run_id, reused=False, seconds=spent)
     _note_tracked(store, tracked)
     return result
@@ -115,7 +125,7 @@ def _tracked(job: TrainJob, store: Store) -> TrackedRun:
         name=job.run_uri.rstrip("/").rpartition("/")[2],
         run_id=_tracking_key(store),
         params=job.spec.model_dump(mode="json"),
-        tags={"visage.run_uri": job.run_uri, "visage.recipe": job.recipe},
+        tags={"visage.run_uri": job.run_uri, "visage.recipe": job.recipe, **job.tags},
     )
 
 
@@ -160,7 +170,9 @@ def _tracking_key(store: Store) -> str:
     return key
 
 
-def _launch(job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch) -> dict[str, float]:
+def _launch(
+    job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch, stop: threading.Event | None
+) -> dict[str, float]:
     launch = uuid.uuid4().hex
     clock = _Clock()
     last: dict[str, Any] = {}
@@ -171,10 +183,13 @@ def _launch(job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch) -> d
         _track(tracked, event)
         watch(event)
 
+    if job.is_in_process:
+        fit_here(job, take, stop or threading.Event())
+        return clock.seconds()
     with (
         tempfile.TemporaryDirectory(prefix="visage-train-") as folder,
         ray_session(address=job.address, cpus=max(4, job.workers + 1)),
-        _stop_on_sigterm(store, launch),
+        stop_requests(store, launch, stop),
     ):
         events = Path(folder) / "events.jsonl"
         events.touch()
@@ -284,24 +299,6 @@ def _following(path: Path, take: Callable[[dict[str, Any]], None]) -> Iterator[N
     finally:
         stop.set()
         thread.join(timeout=30.0)
-
-
-@contextmanager
-def _stop_on_sigterm(store: Store, launch: str) -> Iterator[None]:
-    """SIGTERM becomes a request in the run's folder that rank 0 reads within a second."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def request(signum: int, frame: FrameType | None) -> None:
-        log.warning("stop requested; saving a checkpoint")
-        threading.Thread(target=store.replace, args=("STOP", launch.encode())).start()
-
-    former = signal.signal(signal.SIGTERM, request)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 _LOGGED = {

@@ -19,6 +19,7 @@ from visage_jobs.cli import (
     serve,
     synth,
     train,
+    tune,
     verify_resume,
 )
 
@@ -42,6 +43,7 @@ for module in (
     ncaers,
     prepare,
     train,
+    tune,
     verify_resume,
     evaluate,
     promote,
