@@ -27,6 +27,7 @@ from visage_jobs.workspace import Workspace
 __all__ = ["Evaluator", "curves_of_run"]
 
 CURVE_POINTS = 200
+REPORT_FILE = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,9 @@ class Evaluator:
     def write(self, report: EvaluationReport, found: Evaluation) -> str:
         """Put the page beside the evaluation; returns its path or URI."""
         with tempfile.TemporaryDirectory() as folder:
-            page = write_report(Path(folder) / "report.html", report)
-            open_store(found.uri).replace("report.html", page.read_bytes())
-        return join_uri(found.uri, "report.html")
+            page = write_report(Path(folder) / REPORT_FILE, report)
+            open_store(found.uri).replace(REPORT_FILE, page.read_bytes())
+        return join_uri(found.uri, REPORT_FILE)
 
     def track(self, found: Evaluation) -> None:
         """Record scores and report as an MLflow run; the same evaluation is always the same run."""
@@ -117,8 +118,8 @@ class Evaluator:
                 },
                 step=0,
             )
-            if self.workspace.is_local:
-                tracked.log_artifact(Path(found.uri) / "report.html", "report")
+            page = open_store(found.uri).get(REPORT_FILE)  # wherever the workspace is
+            tracked.log_text(page.decode(), f"report/{REPORT_FILE}")
 
     def _out(self, model_uri: str) -> str:
         manifest, _ = load_manifest(self.data_uri)

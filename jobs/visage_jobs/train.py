@@ -309,6 +309,7 @@ _LOGGED = {
         "lr": "train/lr",
         "step_s": "train/step_s",
         "data_wait_s": "train/data_wait_s",
+        "store_retries": "train/store_retries",
         "samples_per_s": "train/samples_per_s",
     },
     "validation": {"loss": "val/loss", "score": "val/accuracy"},

@@ -34,6 +34,7 @@ METRICS: dict[str, MetricName] = {
     "train/data_wait_s": MetricName("s", "part of a step spent waiting for samples"),
     "train/checkpoint_s": MetricName("s", "time the loop stood still for a checkpoint"),
     "train/samples_per_s": MetricName("samples/s", "training throughput over all ranks"),
+    "train/store_retries": MetricName("tries", "requests to stores tried again so far, rank 0"),
     "train/world_size": MetricName("ranks", "training processes taking part"),
     "val/loss": MetricName("nats", "mean loss over the validation split"),
     "val/accuracy": MetricName("ratio", "accuracy on the validation split"),

@@ -18,6 +18,7 @@ from visage.data.sampler import Sampler
 from visage.data.shards import ShardRows
 from visage.errors import PreemptedError
 from visage.faultpoints import fault_point
+from visage.store.retry import retries_so_far
 from visage.training.checkpoint import CheckpointWriter
 from visage.training.ema import Ema
 from visage.training.host import Host
@@ -204,6 +205,7 @@ class _Pace:
             "samples_per_s": self._samples / spent_s,
             "step_s": spent_s / steps,
             "data_wait_s": self._wait_s / steps,
+            "store_retries": retries_so_far(),
             **result.means,
         }
         self._samples, self._wait_s, self._first_step = 0, 0.0, state.step
