@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pytest
 from corpora import write_corpus
 
+from visage.data import shards as shards_module
 from visage.data.manifest import Manifest, Shard
 from visage.data.shards import MANIFEST_NAME, ShardRows, load_manifest, read_shard, shard_bytes
 from visage.errors import CorruptError, DataError
@@ -153,6 +156,14 @@ def test_a_file_that_is_no_shard_is_refused_by_name(tmp_path: Path) -> None:
         read_shard(tmp_path / "rows.arrow")
 
 
+def test_a_shard_with_other_rows_than_promised_is_refused(made: Path) -> None:
+    manifest, store = load_manifest(str(made))
+    shards = tuple(replace(shard, rows=shard.rows + 1) for shard in manifest.shards)
+    rows = ShardRows(replace(manifest, shards=shards), store, "train")
+    with pytest.raises(DataError, match="rows, the manifest says"):
+        rows.row(0)
+
+
 def test_remote_shards_are_fetched_once_and_the_next_process_finds_them(
     made: Path, tmp_path: Path
 ) -> None:
@@ -174,13 +185,28 @@ def test_the_cache_keeps_its_bound_and_forgets_what_was_longest_unused(
     rows = _rows(made, store=store, cache=cache, cache_bytes=bound)
     for index in range(len(shards)):
         rows.row(index * 5)
+        _backdate(cache)
         # Reading the first one again, as another process would, keeps it in.
         first = _rows(made, store=store, cache=cache, cache_bytes=bound)
         assert first.row(0)["key"] == rows.row(0)["key"]
         assert sum(path.stat().st_size for path in cache.iterdir()) <= bound
-        _backdate(cache, keep=f"{shards[0].sha256}.arrow")
     assert store.downloads.count(shards[0].path) == 1
     assert rows.column("key") == _rows(made).column("key")  # forgotten files stay readable
+
+
+def test_of_too_many_open_shards_the_longest_unused_is_closed(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(shards_module, "OPEN_SHARDS", 2)
+    monkeypatch.setattr(
+        shards_module, "sha256_of", lambda path: opened.append(path.name) or _sha(path)
+    )
+    rows = _rows(made)
+    for sample in (0, 5, 0, 10, 0, 5):  # shards 0 1 0 2 0 1: only shard 1 is opened again
+        rows.row(sample)
+    assert len(opened) == 4
+    assert opened[1] == opened[3]
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(
@@ -335,9 +361,12 @@ def test_the_digest_does_not_depend_on_where_the_shards_lie(made: Path) -> None:
     assert moved.digest() == manifest.digest()
 
 
-def _backdate(cache: Path, *, keep: str) -> None:
-    """Make every cached file but one look as if it were used an hour ago."""
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _backdate(cache: Path) -> None:
+    """Make every cached file look as if it were used an hour ago."""
     for path in cache.iterdir():
-        if path.name != keep:
-            found = path.stat()
-            os.utime(path, (found.st_atime - 3600, found.st_mtime - 3600))
+        found = path.stat()
+        os.utime(path, (found.st_atime - 3600, found.st_mtime - 3600))

@@ -212,17 +212,18 @@ def test_frozen_parameters_are_not_optimised() -> None:
     assert [len(group["params"]) for group in groups] == [0, 1]
 
 
-def test_the_average_follows_its_formula_and_begins_quickly() -> None:
+@pytest.mark.parametrize("limit", [0.3, 0.999])
+def test_the_average_follows_its_formula_and_begins_quickly(limit: float) -> None:
     model = nn.Linear(2, 2)
-    ema = Ema(model, 0.5)
+    ema = Ema(model, limit)
     expected = copy.deepcopy(model).weight.detach()
     for step in range(30):
         with torch.no_grad():
             model.weight.add_(step)
         ema.update(model, step)
-        decay = min(0.5, (1 + step) / (10 + step))
+        decay = min(limit, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * model.weight.detach()
-    assert torch.allclose(ema.module.weight, expected, rtol=1e-5)  # type: ignore[arg-type]
+        assert torch.allclose(ema.module.weight, expected, rtol=1e-5)  # type: ignore[arg-type]
 
 
 def test_the_average_copies_counters_and_is_never_trained() -> None:
