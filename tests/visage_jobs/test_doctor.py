@@ -74,6 +74,28 @@ def test_this_environment_is_the_one_the_package_states() -> None:
 
 
 @pytest.mark.parametrize(
+    ("guards", "status", "said"),
+    [
+        (["limits", "no-network namespace", "system call filter"], "ok", ""),
+        (["limits", "system call filter"], "ok", ""),
+        (["limits", "no-network namespace"], "warn", "open files"),
+        (["limits"], "warn", "reach the network"),
+    ],
+)
+def test_a_weaker_media_sandbox_is_told_with_what_it_leaves_open(
+    guards: list[str], status: str, said: str
+) -> None:
+    check = machine.check_sandbox(lambda: guards)
+    assert check.status == status
+    assert said in check.advice
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_the_media_sandbox_of_this_machine_is_asked() -> None:
+    assert "limits" in machine.check_sandbox().found
+
+
+@pytest.mark.parametrize(
     ("limit", "status"), [(-1, "ok"), (65536, "ok"), (1024, "warn"), (256, "fail")]
 )
 def test_a_low_limit_of_open_files_is_worth_a_word(limit: int, status: str) -> None:

@@ -43,6 +43,7 @@ def _groups(workspace: Workspace) -> list[Group]:
         ("imports", packages.check_imports),
         ("gpu", machine.check_gpus),
         ("faces", lambda: [services.check_faces()]),
+        ("media sandbox", lambda: [machine.check_sandbox()]),
         ("shared memory", lambda: [machine.check_shared_memory()]),
         ("file limit", lambda: [machine.check_files()]),
         ("disk", lambda: [machine.check_disk(folder)]),

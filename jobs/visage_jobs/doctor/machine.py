@@ -1,4 +1,4 @@
-"""Does this machine have GPUs that torch knows, memory, disk, files and a clock?"""
+"""Does this machine have GPUs that torch knows, a sandbox, memory, disk, files and a clock?"""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ __all__ = [
     "check_disk",
     "check_files",
     "check_gpus",
+    "check_sandbox",
     "check_shared_memory",
 ]
 
@@ -82,6 +83,22 @@ def arch_runs(capability: tuple[int, int], built_for: Iterable[str]) -> bool:
     return False
 
 
+def check_sandbox(guards: Callable[[], Iterable[str]] | None = None) -> Check:
+    """Untrusted media are decoded in a process without network, files or children."""
+    active = list((guards or _sandbox_guards)())
+    found = ", ".join(active)
+    if "system call filter" in active:
+        return ok("media sandbox", found)
+    without = "it can open files that this user can read"
+    if "no-network namespace" not in active:
+        without += " and reach the network"
+    advice = (
+        f"a decoder that was taken over is held by less: {without}; allow seccomp filters "
+        "(Linux on x86_64 or aarch64, a container runtime that does not forbid prctl)"
+    )
+    return warn("media sandbox", found, advice)
+
+
 def check_shared_memory(folder: Path = Path("/dev/shm")) -> Check:
     """Ray's object store fits into shared memory."""
     try:
@@ -144,3 +161,10 @@ def check_clock(
 
 def _soft_file_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _sandbox_guards() -> Iterable[str]:
+    from visage.media.sandbox import MediaSandbox
+
+    with MediaSandbox() as sandbox:
+        return sandbox.guards()
