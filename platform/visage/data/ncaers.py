@@ -163,6 +163,8 @@ def plan_splits(
     duplicates: Duplicates = "refuse",
 ) -> tuple[tuple[Record, ...], int]:
     """The clips with their final splits, and how many were left out as copies; writes nothing."""
+    if "://" in corpus.root:
+        raise SpecError(f"{corpus.root}: clips are decoded from a local folder; copy them there")
     unfit = [
         record.key
         for record in corpus.records

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,15 @@ def test_each_clip_gives_one_still_of_each_part(caer: Path, tmp_path: Path) -> N
     for source in CLIPS:
         frames = [still.frame for still in report.stills if still.source_video == source]
         assert [frame // 3 for frame in sorted(frames)] == [0, 1, 2]
+
+
+def test_clips_in_an_object_store_are_refused_before_anything_is_written(
+    caer: Path, tmp_path: Path
+) -> None:
+    there = replace(read_corpus(caer), root="s3://bucket/caer")
+    with pytest.raises(SpecError, match="local folder"):
+        build_ncaers(there, tmp_path / "out", parts=1, seed=0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_built_reads_back_and_passes_its_audit(caer: Path, tmp_path: Path) -> None:
