@@ -88,7 +88,7 @@ def test_a_description_cut_at_any_byte_is_corrupt(store: LocalStore) -> None:
     open_run_dir(store, INFO)
     whole = store.get("run.json")
     for size in range(0, len(whole), 5):
-        store.replace("run.json", whole[:size])
+        store.path("run.json").write_bytes(whole[:size])
         with pytest.raises(CorruptError, match=r"run\.json: damaged"):
             read_run(store)
 
