@@ -112,6 +112,13 @@ class Watcher:
                     f"checkpoint {event['checkpoint']} is damaged ({event['reason']}); "
                     f"{event['used']} is used"
                 )
+            case "unsaved":
+                say(f"checkpoint not published: {event['reason']}; training goes on")
+            case "smaller_batch":
+                say(
+                    f"out of memory: micro_batch halved to {event['micro_batch']}; "
+                    "the global batch stays"
+                )
             case "stall":
                 how = "its process does not answer" if event["is_silent"] else "no progress"
                 say(

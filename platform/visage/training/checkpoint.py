@@ -114,6 +114,7 @@ class CheckpointWriter:
         self._under_way: Future[_Written] | None = None
         self._unpublished: list[LedgerRow] = []
         self._last_success_s = clock()
+        self._problem = ""
         self.newest: str | None = None
         """Name of the newest checkpoint published by this writer."""
         self.ledger: str | None = None
@@ -153,8 +154,8 @@ class CheckpointWriter:
         self.settle()
         if self._unpublished:
             raise StoreUnavailableError(
-                f"{self._store.uri}: the last checkpoint could not be published (see the warning "
-                "above); mend the store and run the same command again"
+                f"{self._store.uri}: the last checkpoint could not be published "
+                f"({self.take_problem()}); mend the store and run the same command again"
             )
 
     def settle(self) -> None:
@@ -175,12 +176,18 @@ class CheckpointWriter:
                     "Mend the store and run the same command again"
                 ) from err
             log.warning("checkpoint not published (%s); training goes on, %.0f s old", err, age_s)
+            self._problem = f"{err}; the newest one is {age_s:.0f} s old"
             return
         finally:
             self._under_way = None
         self.newest, self.ledger = written.name, written.ledger
         self._unpublished = [row for row in self._unpublished if row.step >= written.step]
         self._last_success_s = self._clock()
+
+    def take_problem(self) -> str:
+        """Why the last write failed, told once; empty if nothing did."""
+        problem, self._problem = self._problem, ""
+        return problem
 
     def close(self) -> None:
         """Finish what is under way and stop the thread."""

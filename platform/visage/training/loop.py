@@ -128,8 +128,15 @@ def _validate(loop: Loop, state: RunState, rows: ShardRows) -> tuple[RunState, b
 def _save(loop: Loop, state: RunState, rows: list[LedgerRow]) -> RunState:
     """Hand a snapshot to the writer; the rows of all ranks go with it."""
     loop.host.note(state.step, "save")
+    problem = ""
+    if loop.writer:
+        loop.writer.settle()
+        problem = loop.writer.take_problem()
     gathered = loop.host.gather(list(rows))
     rows.clear()
+    problem = loop.host.gather(problem)[0]
+    if problem:
+        loop.host.report({"type": "unsaved", "step": state.step, "reason": problem})
     state = replace(state, scalers=loop.stepper.scaler_states())
     name = ""
     if loop.writer:

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from visage.data.feed import Batch
-from visage.errors import NonFiniteLossError
+from visage.errors import NonFiniteLossError, TrainingError
 from visage.seeds import seed_of
 from visage.training.host import Host
 from visage.training.recipe import Phase, Recipe
@@ -53,6 +53,7 @@ class Stepper:
         self._recipe, self._host = recipe, host
         self._steps, self._epochs = steps, epochs
         self._half = is_half_precision(recipe, host)
+        self._micro_batch = recipe.spec.micro_batch
         self._wrapped = {phase.name: self._wrap(phase) for phase in recipe.phases}
         self._scalers = {
             phase.name: GradScaler(host.device.type, enabled=self._half) for phase in recipe.phases
@@ -65,7 +66,7 @@ class Stepper:
         agreed: dict[str, float] = {}
         lr = 0.0
         for number, phase in enumerate(self._recipe.phases):
-            sums = self._backward(phase, tensors)
+            sums = self._with_less_memory(phase, tensors)
             extra = wishes if number == 0 else {}
             totals = self._agree(sums, extra)
             self._check_loss(totals["loss"], phase, step, batch)
@@ -95,14 +96,35 @@ class Stepper:
             return phase.module
         return DistributedDataParallel(phase.module, gradient_as_bucket_view=True)
 
+    def _with_less_memory(self, phase: Phase, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Halve the micro-batch once if the device is full; the global batch stays as it is."""
+        asked = self._recipe.spec.micro_batch
+        while True:
+            try:
+                return self._backward(phase, tensors)
+            except torch.OutOfMemoryError as err:
+                former, self._micro_batch = self._micro_batch, max(1, self._micro_batch // 2)
+                hint = (
+                    f"rank {self._host.rank} on {self._host.device}: out of memory with "
+                    f"micro_batch {former}; start the run with --set micro_batch="
+                    f"{self._micro_batch} or smaller, the global batch need not change"
+                )
+                if self._host.world > 1:  # the others are in the middle of the exchange
+                    raise torch.OutOfMemoryError(hint) from err
+                if former < asked or former == 1:
+                    raise TrainingError(hint) from err
+            if self._host.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._host.report({"type": "smaller_batch", "micro_batch": self._micro_batch})
+
     def _backward(self, phase: Phase, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         module = self._wrapped[phase.name]
         size = len(next(iter(tensors.values())))
-        starts = list(range(0, size, self._recipe.spec.micro_batch))
+        starts = list(range(0, size, self._micro_batch))
         phase.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for start in starts:
-            part = {name: one[start : start + self._recipe.spec.micro_batch]
+            part = {name: one[start : start + self._micro_batch]
                     for name, one in tensors.items()}  # fmt: skip
             is_last = start == starts[-1]
             count = len(next(iter(part.values())))
