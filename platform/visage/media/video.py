@@ -48,6 +48,8 @@ _CODECS = (
 _TIMED = ("mov", "matroska")
 # Codecs in which every packet holds exactly one shown picture; VP8, VP9 and MPEG-4 may hide some.
 _ONE_PICTURE_A_PACKET = ("h264", "hevc", "mjpeg", "ffv1", "rawvideo")
+# Codecs that fill the lost part of a damaged picture with whatever the reused buffer held.
+_STALE_WHERE_DAMAGED = ("mjpeg", "ffv1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +213,10 @@ def _open_video(
                 "too_large",
                 f"{path}: {stream.frames} frames; the limit is {limits.max_frames}",
             )
-        stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+        options = {"max_pixels": str(limits.max_pixels)}
+        if stream.codec.canonical_name in _STALE_WHERE_DAMAGED:
+            options["err_detect"] = "explode"
+        stream.codec_context.options = options
         stream.thread_count = threads
         stream.thread_type = "AUTO"
         yield container, stream
