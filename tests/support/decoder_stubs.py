@@ -1,7 +1,7 @@
 """A decoding child with real guards whose image decoder misbehaves as its input says.
 
 Run by the sandbox in place of its own child. The first word of the "picture" chooses what happens;
-an answer is a picture of one pixel, red = errno of what was tried (0 if it worked).
+a PNG is decoded. Else the answer is one pixel, red = errno of what was tried (0 if it worked).
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def _spin() -> None:
 
 
 def _misbehave(request: Request) -> Answer:
+    if request.payload.startswith(b"\x89PNG"):
+        return OPERATIONS["image"](request)
     word, _, rest = request.payload.decode().partition(" ")
     match word:
         case "segfault":
