@@ -153,3 +153,15 @@ def test_the_best_weights_are_exported_when_asked_for(data_uri: str, tmp_path: P
     assert last is not None
     assert last.state.best is not None
     assert outcome.score == max(one.score for one in last.state.validations)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused_not_started_anew(
+    data_uri: str, tmp_path: Path
+) -> None:
+    with pytest.raises(_Death):
+        _run(tmp_path / "run", data_uri, die_at=11)
+    names = list_checkpoints(open_store(str(tmp_path / "run")))
+    for name in names:
+        next((tmp_path / "run" / "checkpoints" / name).glob("model.*")).unlink()
+    with pytest.raises(TrainingError, match=f"none of the {len(names)} checkpoints is whole"):
+        _run(tmp_path / "run", data_uri)
