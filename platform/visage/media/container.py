@@ -52,6 +52,7 @@ MediaFile: TypeAlias = Path | OpenFile
 _HEAD_BYTES = 64
 _UNKNOWN_RIFF_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 _RIFF_SLACK_BYTES = 8
+_LARGEST_OFFSET = 2**62
 _ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _SIZED_BOXES = (b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"udta", b"uuid", b"meta")
 _STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
@@ -195,6 +196,8 @@ def _iso_bytes(source: BinaryIO) -> int:
         at += size
         if name in _SIZED_BOXES:
             end = at
+        if at > _LARGEST_OFFSET:
+            break
         source.seek(at)
     return end
 

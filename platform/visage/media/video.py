@@ -77,8 +77,10 @@ class _Entry:
     """Where decoding may start so that the frame `index` comes out with the timestamp `pts`."""
 
     packet: int
+    key_pts: int
     pts: int
-    index: int
+    between: int
+    """Frames from the key frame on that come before the wanted one."""
 
 
 def probe_video(path: MediaFile, *, limits: VideoLimits | None = None) -> VideoInfo:
@@ -284,20 +286,26 @@ def _entry_for(path: MediaFile, index: int, limits: VideoLimits, *, threads: int
     before = [(pts, packet) for packet, pts in keys if pts <= target]
     if not before:
         return None
-    return _Entry(packet=max(before)[1], pts=target, index=index)
+    key_pts, start = max(before)
+    between = index - shown.index(key_pts)
+    return _Entry(packet=start, key_pts=key_pts, pts=target, between=between)
 
 
 def _from_entry(
     path: MediaFile, entry: _Entry, limits: VideoLimits, *, threads: int
 ) -> Iterator[Image]:
     """Frames from the entry on; nothing at all if its frame does not come out where it should."""
-    found = False
+    found, before = False, 0
     with _open_video(path, limits, threads=threads) as (container, stream):
         for frame in _decode(path, container, stream, limits, from_packet=entry.packet):
             if not found:
                 if frame.pts is None or frame.pts > entry.pts:
                     return
                 found = frame.pts == entry.pts
+                # Damaged timestamps may name another frame than its place does.
+                if found and before != entry.between:
+                    return
+                before += frame.pts >= entry.key_pts
             if found:
                 yield _upright(frame)
 

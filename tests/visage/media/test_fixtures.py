@@ -160,3 +160,11 @@ def test_what_the_fuzzer_found_ends_as_it_must(path: Path, sandbox: MediaSandbox
         direct = _outcome(lambda: decode_audio(path, sample_rate=16_000, limits=sound))
         boxed = _outcome(lambda: sandbox.decode_audio(path, sample_rate=16_000, limits=sound))
     assert direct == boxed == code
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FINDINGS if p.name.startswith("clip.decodes.")], ids=lambda path: path.name
+)
+def test_frames_of_a_strange_clip_are_the_same_alone_and_in_order(path: Path) -> None:
+    for index, frame in enumerate(iter_frames(path)):
+        assert np.array_equal(read_frame(path, index), frame)
