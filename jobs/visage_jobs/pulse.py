@@ -24,7 +24,7 @@ __all__ = ["Beats", "Pulse", "Stall", "watch_pulse"]
 
 log = logging.getLogger(__name__)
 HEALTH_TIMEOUT = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
-OWN_LIMIT = "save"  # waits for the store, which has limits of its own
+OWN_LIMITS = ("start", "data", "save")  # wait for the store, which has limits of its own
 ANSWER_LIMIT_S = 30.0
 STALLED_EXIT = 70
 
@@ -89,7 +89,7 @@ class Pulse:
         ):
             return None
         last = min(self._ranks.items(), key=_position)
-        return None if last[1].phase == OWN_LIMIT else self._stall(last, now, is_silent=False)
+        return None if last[1].phase in OWN_LIMITS else self._stall(last, now, is_silent=False)
 
     def _stall(self, found: tuple[int, _Rank], now: float, *, is_silent: bool) -> Stall:
         rank, one = found

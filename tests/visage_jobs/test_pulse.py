@@ -38,12 +38,12 @@ def test_ranks_that_move_are_never_suspected() -> None:
 
 def test_a_rank_that_hangs_is_told_from_the_one_that_waits_for_it() -> None:
     group = Group()
-    group.run(3, at={0: (5, "data", True), 1: (5, "data", True)})
-    group.run(1, at={0: (5, "step", True), 1: (5, "data", False)})
-    group.run(12, at={0: (5, "step", False), 1: (5, "data", False)})
+    group.run(3, at={0: (5, "begin", True), 1: (5, "begin", True)})
+    group.run(1, at={0: (5, "step", True), 1: (5, "begin", False)})
+    group.run(12, at={0: (5, "step", False), 1: (5, "begin", False)})
     found = group.pulse.stalled()
     assert found is not None
-    assert (found.rank, found.step, found.phase, found.is_silent) == (1, 5, "data", False)
+    assert (found.rank, found.step, found.phase, found.is_silent) == (1, 5, "begin", False)
     assert group.condemned == {1}
 
 
@@ -58,11 +58,12 @@ def test_a_frozen_process_is_named_even_while_the_others_wait_in_the_same_step()
     assert not group.condemned, "the one that waits must live"
 
 
-def test_a_rank_that_waits_for_the_store_is_not_stalled() -> None:
+@pytest.mark.parametrize("phase", ["start", "data", "save"])
+def test_a_rank_that_waits_for_the_store_is_not_stalled(phase: str) -> None:
     group = Group()
-    group.run(3, at={0: (7, "save", True), 1: (7, "save", True)})
-    group.run(1, at={0: (7, "save", False), 1: (8, "step", True)})
-    group.run(60, at={0: (7, "save", False), 1: (8, "step", False)})
+    group.run(3, at={0: (7, phase, True), 1: (7, phase, True)})
+    group.run(1, at={0: (7, phase, False), 1: (8, "step", True)})
+    group.run(60, at={0: (7, phase, False), 1: (8, "step", False)})
     assert group.pulse.stalled() is None
 
 

@@ -65,8 +65,9 @@ def train(loop: Loop, state: RunState) -> RunState:
     pace = _Pace(loop, state.step)
     rows: list[LedgerRow] = []
     while state.step < loop.steps:
-        loop.host.note(state.step, "data")
+        loop.host.note(state.step, "begin")
         fault_point("train.before_step")
+        loop.host.note(state.step, "data")
         batch = loop.feed.batch(state.step)
         loop.host.note(state.step, "step")
         result = loop.stepper.step(batch, state.step, pace.wishes())
