@@ -29,11 +29,9 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     spec = EmotionTrainSpec.load(find_preset(PRESET))
-    data_uri = write_shards(
-        folder / "data", draw(21 if quick else 140), spec.model.input, train=280
-    )
+    data_uri = write_shards(folder / "data", draw(21 if quick else 70), spec.model.input, train=280)
     opened, alone = _alone(spec, data_uri, turns=1 if quick else 5, batches=4 if quick else 20)
-    run = timed_run(folder / "run", _endless(spec), data_uri, limit_s=2.0 if quick else 40.0)
+    run = timed_run(folder / "run", _endless(spec), data_uri, limit_s=2.0 if quick else 25.0)
     how = f"visage.training.session with {PRESET}, one torch thread, batch {spec.global_batch}, "
     how += f"{spec.feed_threads} feed threads, validation and timed saves off"
     return [

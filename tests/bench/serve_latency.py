@@ -63,7 +63,7 @@ def _in_turns(url: str, picture: bytes, stated: Boxes, *, quick: bool) -> list[F
 
     sides = [
         (clients, word, boxes, requests if not quick else 2 * clients)
-        for word, boxes, per_client in (("stated", stated, (200, 30)), ("found", None, (20, 3)))
+        for word, boxes, per_client in (("stated", stated, (200, 30)), ("found", None, (20, 2)))
         for clients, each in zip(CLIENTS, per_client, strict=True)
         for requests in (clients * each,)
     ]

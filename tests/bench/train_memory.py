@@ -27,7 +27,7 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    epochs = 6 if quick else 60
+    epochs = 6 if quick else 45
     preset = EmotionTrainSpec.load(find_preset(PRESET))
     spec = preset.model_copy(update={"epochs": float(epochs), "checkpoint_every_steps": 5})
     rows = spec.global_batch  # an epoch a step, so that there are many
