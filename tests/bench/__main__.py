@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pin_threads()
     if given.child:
         (name,) = given.only
-        with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder:
-            figures = MEASUREMENTS[name].load(name)(Path(folder), quick=given.quick)
-        write_figures(given.child, figures)
+        folder = given.child.parent / "work"  # removed by the parent, even if this is killed
+        folder.mkdir()
+        write_figures(given.child, MEASUREMENTS[name].load(name)(folder, quick=given.quick))
         return 0
     if given.gpu:
         from tests.bench.gpu import run_gpu
