@@ -27,12 +27,7 @@ import yaml
 from visage.errors import PreemptedError, TrackingError
 from visage.tracking.backend import RefusedError, UnavailableError, local_folder
 from visage.tracking.environment import environment_tags
-from visage.tracking.heartbeat import (
-    BEAT_EVERY_S,
-    HEARTBEAT_TAG,
-    Heartbeat,
-    reap_dead_runs,
-)
+from visage.tracking.heartbeat import BEAT_EVERY_S, HEARTBEAT_TAG, Heartbeat, reap_dead_runs
 from visage.tracking.names import check_names
 from visage.tracking.operations import (
     Artifact,
