@@ -80,10 +80,9 @@ class Evaluator:
 
     def report(self, found: Evaluation) -> EvaluationReport:
         """Scores, plots, attention overlays and worst mistakes of an evaluation."""
+        corpus = self.data_uri.rstrip("/").rpartition("/")[2]
         return replace(
-            report_of(
-                found, title="Emotion recognition", subtitle=f"{self.data_uri}, {self.split}"
-            ),
+            report_of(found, title="Emotion recognition", subtitle=f"{corpus}, {self.split}"),
             gallery=gallery(found, self.data_uri),
             mistakes=worst_mistakes(found, self.data_uri),
         )
