@@ -7,6 +7,7 @@ listings.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -109,6 +110,8 @@ class LocalStore:
         """Remove the object; no error if there is none."""
         if self.stat(key) is not None:
             self.path(key).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that still holds something stays
+                self.path(key).parent.rmdir()
 
     def at(self, prefix: str) -> LocalStore:
         """The same store rooted deeper."""
@@ -132,7 +135,11 @@ class LocalStore:
 
     def _guard(self, write: Callable[[], object], temporary: Path, key: str) -> None:
         try:
-            write()
+            try:
+                write()
+            except FileNotFoundError:  # a delete beside us just removed the folder as empty
+                temporary.parent.mkdir(parents=True, exist_ok=True)
+                write()
         except OSError as err:
             temporary.unlink(missing_ok=True)
             free_mib = shutil.disk_usage(self._existing_root()).free >> 20

@@ -143,6 +143,7 @@ def test_another_spec_in_the_same_folder_is_refused_with_the_differing_fields(
 def test_only_the_newest_checkpoints_stay_and_every_marker_is_whole(unbroken: Path) -> None:
     store = open_store(str(unbroken))
     assert len(list_checkpoints(store)) == 2
+    assert len(list((unbroken / "checkpoints").iterdir())) == 2
     markers = [item.key for item in store.list("ledger/") if item.key.endswith(MARKER)]
     assert len(markers) >= 5
 
