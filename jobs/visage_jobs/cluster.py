@@ -1,8 +1,7 @@
 """Connect to Ray, or start it on this machine for the time of one job.
 
 Ray is never stopped for others: only a session that was started here is shut down here.
-Authentication is always set explicitly, because a head and its clients must agree on it
-(docs/cluster.md).
+Authentication is always set explicitly, because a head and its clients must agree on it.
 """
 
 from __future__ import annotations
