@@ -10,6 +10,7 @@ import numpy as np
 from visage.errors import SpecError
 from visage.faces.provider import Face, Landmarks
 from visage.faces.regions import EYES, MOUTH, SKIN, RegionMap
+from visage.landmarks import STROKES
 from visage.media.image import Image
 
 __all__ = ["REGION_COLOURS", "draw_faces", "draw_landmarks", "draw_regions"]
@@ -23,18 +24,6 @@ REGION_COLOURS: dict[int, tuple[int, int, int]] = {
 }
 """RGB of each region in an overlay."""
 
-# Strokes of the 68 points: start, end (exclusive), closed.
-_STROKES = (
-    (0, 17, False),
-    (17, 22, False),
-    (22, 27, False),
-    (27, 31, False),
-    (31, 36, False),
-    (36, 42, True),
-    (42, 48, True),
-    (48, 60, True),
-    (60, 68, True),
-)
 _STROKE_COLOUR = (0, 230, 160)
 _POINT_COLOUR = (255, 60, 60)
 
@@ -58,7 +47,7 @@ def draw_landmarks(image: Image, landmarks: Landmarks) -> Image:
     span_px = float(np.ptp(landmarks, axis=0).max())
     radius = max(1, round(span_px / 150))
     whole = np.round(landmarks).astype(np.int32)
-    for start, end, closed in _STROKES:
+    for start, end, closed in STROKES:
         stroke = whole[start:end].reshape(-1, 1, 2)
         cv2.polylines(canvas, [stroke], closed, _STROKE_COLOUR, radius, cv2.LINE_AA)
     for x, y in whole.tolist():
