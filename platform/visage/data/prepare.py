@@ -55,7 +55,10 @@ def settings_digest(spec: PrepareSpec, *, provider: str, regions: str = "landmar
 def fingerprint(files: CorpusFiles, record: Record) -> str:
     """Identity of a record's source and of what the corpus says of it; the file is not read."""
     source = files.version(record.path) or ("absent",)
-    text = json.dumps([asdict(record), *source], sort_keys=True)
+    stated = asdict(record)
+    if not record.style:  # records of corpora without styles keep the identity they always had
+        del stated["style"]
+    text = json.dumps([stated, *source], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -63,7 +66,7 @@ def plan_chunks(corpus: Corpus, store: Store, spec: PrepareSpec, *, settings: st
     """Compare the corpus with the shards that stand, and cut the rest into chunks.
 
     Raises:
-        DataError: the corpus holds clips; frames must be drawn first.
+        DataError: the corpus holds clips, of which frames must be drawn first, or no emotions.
         CorruptError: a finished shard lost a part.
     """
     _refuse_clips(corpus)
@@ -148,6 +151,11 @@ def assemble(
 
 
 def _refuse_clips(corpus: Corpus) -> None:
+    if not corpus.classes:
+        raise DataError(
+            f"{corpus.root}: a corpus of layout {corpus.layout} states no emotions, so nothing "
+            "can be learnt about them from it; it is for the parts of the talking head"
+        )
     clips = sum(record.kind == "video" for record in corpus.records)
     if clips:
         raise DataError(

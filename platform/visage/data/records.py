@@ -1,4 +1,4 @@
-"""A record: where one labelled picture or clip lies, before anything is decoded.
+"""A record: where one picture, clip or sound lies, before anything is decoded.
 
 Readers yield records; `prepare` turns them into rows of shards. A record carries references, never
 pixels.
@@ -17,7 +17,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One labelled picture, or one frame of a clip."""
+    """One picture, one clip or one frame of it, or one sound."""
 
     key: str
     """Unique in the corpus and stable between machines.
@@ -26,7 +26,7 @@ class Record:
     """
     path: str
     """Path relative to the corpus root, with forward slashes."""
-    kind: Literal["image", "video"]
+    kind: Literal["image", "video", "audio"]
     label: str | None
     """One of the taxonomy's names, or None where the corpus states none."""
     split: Split
@@ -38,6 +38,8 @@ class Record:
     """The whole picture is a face (FER2013): there is no context, and no detection is needed."""
     group: str = ""
     """What must not straddle splits: the source video, or the actor; empty if unknown."""
+    style: str = ""
+    """How the person speaks (ballad, rap, …) where the corpus states it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class Corpus:
     root: str
     layout: str
     classes: tuple[str, ...]
-    """Taxonomy, in the order of the label indices."""
+    """Taxonomy, in the order of the label indices; empty where the corpus states no emotions."""
     records: tuple[Record, ...]
     """Sorted by key."""
     notes: tuple[str, ...] = field(default=())

@@ -1,7 +1,9 @@
 """Corpora as they lie on disk, read into records; nothing is decoded and nothing is written.
 
 `read_corpus(root)` finds out the layout in a fixed order, the most telling first: ncaer-s, ravdess,
-crema-d, caer, fer2013, caer-s, folders, labelled-names. A tree that fits none is refused.
+crema-d, voxceleb2, common-voice, clips, caer, fer2013, caer-s, folders, labelled-names. A tree that
+fits none is refused. voxceleb2, common-voice and clips state no emotions: their records have no
+label, and their corpus has no classes.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ from visage.data.corpus_files import open_files
 from visage.data.readers import (
     caer,
     caer_s,
+    clips,
+    common_voice,
     crema_d,
     fer2013,
     folders,
     labelled_names,
     ncaer_s,
     ravdess,
+    voxceleb2,
 )
 from visage.data.readers.assembly import Calm, ReadOptions, count_classes
 from visage.data.readers.splits import carve_validation, split_groups
@@ -46,6 +51,9 @@ Layout = Literal[
     "ncaer-s",
     "ravdess",
     "crema-d",
+    "voxceleb2",
+    "common-voice",
+    "clips",
     "caer",
     "fer2013",
     "caer-s",
@@ -64,7 +72,19 @@ class _Reader:
 
 _READERS: tuple[_Reader, ...] = tuple(
     _Reader(module.NAME, module.EXPLANATION, module.detect, module.read)
-    for module in (ncaer_s, ravdess, crema_d, caer, fer2013, caer_s, folders, labelled_names)
+    for module in (
+        ncaer_s,
+        ravdess,
+        crema_d,
+        voxceleb2,
+        common_voice,
+        clips,
+        caer,
+        fer2013,
+        caer_s,
+        folders,
+        labelled_names,
+    )
 )
 LAYOUTS: tuple[str, ...] = tuple(reader.name for reader in _READERS)
 """Names of the layouts, in the order in which `auto` tries them."""
@@ -81,6 +101,7 @@ def read_corpus(
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     seed: int = 0,
+    hours: float | None = None,
 ) -> Corpus:
     """Read the corpus under a folder or an s3:// prefix; `ReadOptions` says what each choice means.
 
@@ -99,11 +120,17 @@ def read_corpus(
         val_fraction=val_fraction,
         test_fraction=test_fraction,
         seed=seed,
+        hours=hours,
     )
     if layout != "auto" and layout not in LAYOUTS:
         raise SpecError(f"layout {layout!r} is unknown; choose auto or one of {', '.join(LAYOUTS)}")
     tree = scan(root)
-    return _choose(tree, layout).read(tree, options)
+    reader = _choose(tree, layout)
+    if hours is not None and reader.name != common_voice.NAME:
+        raise SpecError(
+            f"hours limits the layout {common_voice.NAME}; {tree.root} is {reader.name}"
+        )
+    return reader.read(tree, options)
 
 
 def explain_layouts() -> str:

@@ -37,6 +37,8 @@ class ReadOptions:
     """Share of the groups for test, where the corpus states no split."""
     seed: int = 0
     """Decides which groups go to which split, where the corpus states none."""
+    hours: float | None = None
+    """Common Voice: at most so much of train, and its val and test fractions of val and test."""
 
     def __post_init__(self) -> None:
         """Refuse fractions that leave nothing to train on."""
@@ -46,6 +48,8 @@ class ReadOptions:
                 f"val_fraction {fractions[0]} and test_fraction {fractions[1]} must be 0 or more "
                 "and leave something to train on (sum below 1)"
             )
+        if self.hours is not None and not self.hours > 0:
+            raise SpecError(f"hours {self.hours}: give a positive number, or nothing for all")
         if self.calm not in ("drop", "neutral"):
             raise SpecError(f"calm={self.calm!r}: choose drop or neutral")
 
@@ -102,12 +106,24 @@ class Labels:
         return tuple(told)
 
 
-def assemble(tree: Tree, layout: str, records: Iterable[Record], notes: Iterable[str]) -> Corpus:
-    """Sort, prove that keys are unique, say what is missing; DataError if nothing is left."""
+def assemble(
+    tree: Tree,
+    layout: str,
+    records: Iterable[Record],
+    notes: Iterable[str],
+    *,
+    classes: tuple[str, ...] = EMOTIONS,
+) -> Corpus:
+    """Sort, prove that keys are unique, say what is missing; DataError if nothing is left.
+
+    `classes` is empty for a corpus that states no emotions.
+    """
     ordered = tuple(sorted(records, key=lambda record: record.key))
     if not ordered:
         raise DataError(
             f"{tree.root}: no labelled picture or clip lies there as the layout {layout} wants it"
+            if classes
+            else f"{tree.root}: no clip or sound lies there as the layout {layout} wants it"
         )
     repeated = [key for key, count in Counter(r.key for r in ordered).items() if count > 1]
     if repeated:
@@ -115,9 +131,8 @@ def assemble(tree: Tree, layout: str, records: Iterable[Record], notes: Iterable
             f"{tree.root}: {len(repeated)} keys stand there twice, for example "
             f"{', '.join(repeated[:_EXAMPLES])}; each sample must have one label and one split"
         )
-    counts = count_classes(ordered)
-    told = (*tree.notes, *notes, *_missing(counts))
-    return Corpus(root=tree.root, layout=layout, classes=EMOTIONS, records=ordered, notes=told)
+    told = (*tree.notes, *notes, *_missing(count_classes(ordered), classes))
+    return Corpus(root=tree.root, layout=layout, classes=classes, records=ordered, notes=told)
 
 
 def count_classes(records: Iterable[Record]) -> dict[str, dict[str, int]]:
@@ -129,10 +144,10 @@ def count_classes(records: Iterable[Record]) -> dict[str, dict[str, int]]:
     return {split: row for split, row in counts.items() if any(row.values())}
 
 
-def _missing(counts: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
+def _missing(counts: Mapping[str, Mapping[str, int]], classes: tuple[str, ...]) -> tuple[str, ...]:
     told = []
     for split, row in counts.items():
-        absent = [label for label in EMOTIONS if not row[label]]
+        absent = [label for label in classes if not row[label]]
         if absent:
             told.append(f"{split} has no sample of {', '.join(absent)} (of {sum(row.values())})")
     told += [f"there is no {split} split" for split in SPLITS if split not in counts]
