@@ -39,6 +39,7 @@ from visage.tracking.runs import TrackedRun, open_run
 from visage.training.run_dir import MODEL_PREFIX, RunInfo, open_run_dir
 from visage_jobs.cluster import ray_session
 from visage_jobs.pulse import watch_pulse
+from visage_jobs.train_events import EventTracker
 from visage_jobs.train_here import fit_here
 from visage_jobs.train_stop import stop_requests
 
@@ -180,23 +181,36 @@ def _launch(
     def take(event: dict[str, Any]) -> None:
         clock.note(event)
         last.update({"type": None, "message": None}, **event)
-        _track(tracked, event)
+        track(event)
         watch(event)
 
-    if job.is_in_process:
-        fit_here(job, take, stop or threading.Event())
-        return clock.seconds()
+    with tempfile.TemporaryDirectory(prefix="visage-train-") as folder:
+        track = EventTracker(tracked, store, Path(folder) / "samples")
+        if job.is_in_process:
+            fit_here(job, take, stop or threading.Event())
+        else:
+            _launch_on_ray(job, launch, store, take, Path(folder), stop)
+        tracked.flush()  # samples wait in the folder
+    _raise_failure(last)
+    return clock.seconds()
+
+
+def _launch_on_ray(
+    job: TrainJob,
+    launch: str,
+    store: Store,
+    take: Callable[[dict[str, Any]], None],
+    folder: Path,
+    stop: threading.Event | None,
+) -> None:
     with (
-        tempfile.TemporaryDirectory(prefix="visage-train-") as folder,
         ray_session(address=job.address, cpus=max(4, job.workers + 1)),
         stop_requests(store, launch, stop),
     ):
-        events = Path(folder) / "events.jsonl"
+        events = folder / "events.jsonl"
         events.touch()
         with _following(events, take):
-            _fit(job, launch, events, Path(folder))
-    _raise_failure(last)
-    return clock.seconds()
+            _fit(job, launch, events, folder)
 
 
 class _Clock:
@@ -299,28 +313,6 @@ def _following(path: Path, take: Callable[[dict[str, Any]], None]) -> Iterator[N
     finally:
         stop.set()
         thread.join(timeout=30.0)
-
-
-_LOGGED = {
-    "train": {
-        "loss": "train/loss",
-        "accuracy": "train/accuracy",
-        "epoch": "train/epoch",
-        "lr": "train/lr",
-        "step_s": "train/step_s",
-        "data_wait_s": "train/data_wait_s",
-        "store_retries": "train/store_retries",
-        "samples_per_s": "train/samples_per_s",
-    },
-    "validation": {"loss": "val/loss", "score": "val/accuracy"},
-}
-
-
-def _track(tracked: TrackedRun, event: Mapping[str, Any]) -> None:
-    names = _LOGGED.get(str(event.get("type")), {})
-    values = {metric: float(event[key]) for key, metric in names.items() if key in event}
-    if values:
-        tracked.log_metrics(values, step=int(event["step"]))
 
 
 def _result(

@@ -15,7 +15,7 @@ from visage.seeds import rng_of, seed_of
 from visage.specs.train import OptimizerSpec, ScheduleSpec, TrainSpec
 from visage.store.base import Store
 from visage.training.optimizers import build_optimizer
-from visage.training.recipe import Phase, Tensors
+from visage.training.recipe import Phase, Sample, Tensors
 
 __all__ = ["ToyRecipe", "toy_batch"]
 
@@ -35,8 +35,18 @@ class _Objective(nn.Module):
         return (error**2).mean(), {"absolute": error.detach().abs().sum()}
 
 
+class _Decode:
+    columns = None
+
+    def __call__(self, row: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        return {"x": np.asarray(row["x"]), "y": np.asarray(row["y"])}
+
+
 class ToyRecipe:
     """One phase over arrays `x` (N, 5) and `y` (N,)."""
+
+    score_name = "-squared error"
+    companions: Mapping[str, nn.Module] = {}
 
     def __init__(
         self, *, optimizer: OptimizerSpec | None = None, schedule: ScheduleSpec | None = None,
@@ -60,7 +70,7 @@ class ToyRecipe:
 
     def decoder(self, *, training: bool) -> Any:
         """Rows hold their arrays already."""
-        return lambda row, rng: {"x": np.asarray(row["x"]), "y": np.asarray(row["y"])}
+        return _Decode()
 
     def tensors(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """The arrays as they are."""
@@ -70,6 +80,10 @@ class ToyRecipe:
         """Sum of negative squared errors as score, of squared errors as loss."""
         squares = ((model(tensors["x"])[:, 0] - tensors["y"]) ** 2).sum()
         return {"score": -squares, "loss": squares}
+
+    def samples(self, model: nn.Module, tensors: Tensors) -> list[Sample]:
+        """Nothing to look at."""
+        return []
 
     def export(
         self, store: Store, prefix: str, model: nn.Module, *, metadata: Mapping[str, object]

@@ -21,7 +21,7 @@ from visage.data.emotion_inputs import (
     evaluation_views,
     training_views,
 )
-from visage.media.image import decode_image
+from visage.media.stored import decode_stored
 from visage.specs.emotion import EmotionModelSpec
 
 __all__ = ["EMOTION_ROWS", "EMOTION_SCHEMA", "EmotionDecoder", "stored_inputs"]
@@ -56,6 +56,8 @@ class EmotionDecoder:
     augment: Augmentation = "none"
     training: bool = False
 
+    columns = ("label", "face", "context", "context_box")
+
     def __call__(self, row: Mapping[str, Any], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         """face (S, S, 3) uint8, context (C, C, 3) uint8, label int64."""
         inputs = stored_inputs(row)
@@ -74,5 +76,5 @@ def stored_inputs(row: Mapping[str, Any]) -> EmotionInputs:
     """The two pictures and the box that a row holds, decoded."""
     x1, y1, x2, y2 = row["context_box"]
     return EmotionInputs(
-        face=decode_image(row["face"]), context=decode_image(row["context"]), box=(x1, y1, x2, y2)
+        face=decode_stored(row["face"]), context=decode_stored(row["context"]), box=(x1, y1, x2, y2)
     )

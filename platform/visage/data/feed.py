@@ -8,7 +8,7 @@ sample, so that it does not depend on threads, ranks or restarts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,6 +45,11 @@ class Batch:
 class Decode(Protocol):
     """Turns one stored row into arrays; must be thread-safe."""
 
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """What it reads of a row; None means all of it."""
+        ...
+
     def __call__(self, row: Mapping[str, Any], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         """Arrays of equal shape for every row, to be stacked along a new first axis."""
         ...
@@ -78,6 +83,7 @@ class ShardFeed:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rows, self._sampler, self._decode = rows, sampler, decode
+        self._columns = None if decode.columns is None else ("key", *decode.columns)
         self._rank, self._world = rank, world
         self._ahead, self._clock = ahead, clock
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feed")
@@ -118,7 +124,7 @@ class ShardFeed:
         ]
 
     def _one(self, epoch: int, sample: int) -> dict[str, NDArray[Any]]:
-        row = self._rows.row(sample)
+        row = self._rows.row(sample, self._columns)
         try:
             return self._decode(row, rng_of(self._sampler.seed, "augment", epoch, sample))
         except MediaError as err:

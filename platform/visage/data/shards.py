@@ -113,12 +113,14 @@ class ShardRows:
                     "again"
                 )
 
-    def row(self, sample: int) -> dict[str, Any]:
-        """One row as plain Python values."""
+    def row(self, sample: int, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """One row as plain Python values; of a mapped shard only `columns` are read."""
         if not 0 <= sample < len(self):
             raise DataError(f"sample {sample} is outside 0 … {len(self) - 1}")
         index = bisect_right(self._starts, sample) - 1
         table = self._table(index)
+        if columns is not None:
+            table = table.select(columns)
         row: dict[str, Any] = table.slice(sample - self._starts[index], 1).to_pylist()[0]
         return row
 

@@ -70,6 +70,8 @@ class TrainSpec(Spec):
     validate_every_epochs: float = Field(1.0, gt=0.0)
     export: Literal["last", "best"] = "last"
     """Which weights become the model: those of the last step or of the best validation."""
+    samples: int = Field(4, ge=0, le=16)
+    """How many validation samples are shown (pictures, clips) where a recipe can; 0 for none."""
     feed_threads: int = Field(2, ge=1, le=64)
     feed_ahead: int = Field(2, ge=0, le=64)
     """Steps decoded ahead of use."""

@@ -37,6 +37,7 @@ METRICS: dict[str, MetricName] = {
     "train/store_retries": MetricName("tries", "requests to stores tried again so far, rank 0"),
     "train/world_size": MetricName("ranks", "training processes taking part"),
     "val/loss": MetricName("nats", "mean loss over the validation split"),
+    "val/score": MetricName("recipe's own", "what `best` maximises; see the run's tag score_name"),
     "val/accuracy": MetricName("ratio", "accuracy on the validation split"),
     "val/macro_f1": MetricName("ratio", "F1 averaged over the classes present"),
     "val/ece": MetricName("ratio", "expected calibration error, 15 bins"),

@@ -6,11 +6,13 @@ Behind the `RunServer` protocol, so that what happens when a server fails is tes
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Protocol
 
 from visage.errors import TrackingError
@@ -28,6 +30,8 @@ from visage.tracking.operations import (
 )
 
 __all__ = ["MlflowServer", "OpenedRun", "RunServer"]
+
+log = logging.getLogger(__name__)
 
 KEY_TAG = "visage.key"
 MAX_METRICS_PER_CALL = 500
@@ -179,6 +183,8 @@ class MlflowServer:
                 self._client.log_inputs(run.run_id, [_dataset_input(operation)])
             case Text(file, body):
                 self._client.log_text(run.run_id, body, file)
+            case Artifact(path, _) if not Path(path).exists():
+                log.warning("%s is gone; it is not kept with run %s", path, run.run_id)
             case Artifact(path, folder):
                 self._client.log_artifact(run.run_id, path, folder or None)
             case Finish(status, time_ms):

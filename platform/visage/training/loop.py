@@ -6,9 +6,11 @@ however often the run was killed and continued.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from torch import nn
 
@@ -16,17 +18,19 @@ from visage.data.feed import Feed
 from visage.data.ledger import LedgerRow
 from visage.data.sampler import Sampler
 from visage.data.shards import ShardRows
-from visage.errors import PreemptedError
+from visage.errors import PreemptedError, RescuedError
 from visage.faultpoints import fault_point
+from visage.store.base import Store
 from visage.store.retry import retries_so_far
 from visage.training.checkpoint import CheckpointWriter
 from visage.training.ema import Ema
 from visage.training.host import Host
 from visage.training.recipe import Recipe
+from visage.training.samples import publish_samples
 from visage.training.state import Best, RunState
 from visage.training.stepper import Stepper, StepResult, is_half_precision
 from visage.training.tensors import Snapshot, snapshot_module, snapshot_optimizer
-from visage.training.validation import validate
+from visage.training.validation import show, validate
 
 __all__ = ["Loop", "train"]
 
@@ -47,6 +51,8 @@ class Loop:
     """On rank 0 only."""
     host: Host
     steps: int
+    store: Store | None = None
+    """Of the run, on rank 0: where samples are shown."""
     clock: Callable[[], float] = time.monotonic
 
     @property
@@ -60,6 +66,7 @@ def train(loop: Loop, state: RunState) -> RunState:
 
     Raises:
         PreemptedError: a stop was requested; the state is saved.
+        RescuedError: on every rank, when the store took no checkpoint for too long.
         NonFiniteLossError: on every rank, before any optimizer moved.
     """
     pace = _Pace(loop, state.step)
@@ -86,10 +93,10 @@ def train(loop: Loop, state: RunState) -> RunState:
             state = _save(loop, state, rows)
             pace.saved()
         if result.wishes["stop"] and state.step < loop.steps:
-            _save(loop, state, rows)
-            _settle(loop)
-            raise PreemptedError(f"stopped on request after step {state.step}; state saved")
-    _settle(loop)
+            _stop(loop, state, rows)
+    problem = _settle(loop)
+    if problem:
+        raise RescuedError(problem)
     return state
 
 
@@ -115,34 +122,72 @@ def _validate(loop: Loop, state: RunState, rows: ShardRows) -> tuple[RunState, b
     Says whether the state must be saved because they are the best.
     """
     half = is_half_precision(loop.recipe, loop.host)
-    seen = validate(loop.recipe, loop.averaged, rows, loop.host, step=state.step, half=half)
+    seen, means = validate(loop.recipe, loop.averaged, rows, loop.host, step=state.step, half=half)
     state = replace(state, validations=(*state.validations, seen))
     loop.host.report(
-        {"type": "validation", "step": state.step, "score": seen.score, "loss": seen.loss}
+        {
+            "type": "validation",
+            "step": state.step,
+            "score": seen.score,
+            "score_name": loop.recipe.score_name,
+            "loss": seen.loss,
+            "means": means,
+        }
     )
+    _show(loop, state.step, rows, half=half)
     improved = state.best is None or seen.score > state.best.score
     if not improved or loop.recipe.spec.export != "best":
         return state, False
     return replace(state, best=Best(step=state.step, score=seen.score, checkpoint="")), True
 
 
-def _save(loop: Loop, state: RunState, rows: list[LedgerRow]) -> RunState:
+def _show(loop: Loop, step: int, rows: ShardRows, *, half: bool) -> None:
+    """Publish what the recipe shows of the validation split, and tell where it lies."""
+    if not loop.recipe.spec.samples:
+        return
+    names: list[str] = []
+    if loop.store is not None:
+        loop.host.note(step, "validate")
+        samples = show(loop.recipe, loop.averaged, rows, loop.host, half=half)
+        names = publish_samples(loop.store, step, samples)
+    names = loop.host.gather(names)[0]
+    if names:
+        loop.host.report({"type": "samples", "step": step, "names": names})
+
+
+def _stop(loop: Loop, state: RunState, rows: list[LedgerRow]) -> NoReturn:
+    """Save once, not again what was saved at this step, and end on all ranks alike."""
+    until = loop.clock() + min(loop.host.gather(loop.host.seconds_left()))
+    if rows:
+        _save(loop, state, rows, until=until)
+    problem = _settle(loop, until=until)
+    raise PreemptedError(f"stopped on request after step {state.step}; {problem or 'state saved'}")
+
+
+def _save(
+    loop: Loop, state: RunState, rows: list[LedgerRow], *, until: float = math.inf
+) -> RunState:
     """Hand a snapshot to the writer; the rows of all ranks go with it."""
     loop.host.note(state.step, "save")
-    problem = ""
+    problem, is_overdue = "", False
     if loop.writer:
-        loop.writer.settle()
-        problem = loop.writer.take_problem()
+        loop.writer.settle(until=until)
+        problem, is_overdue = loop.writer.take_problem(), loop.writer.is_overdue
     gathered = loop.host.gather(list(rows))
     rows.clear()
-    problem = loop.host.gather(problem)[0]
-    if problem:
+    problem, is_overdue = loop.host.gather((problem, is_overdue))[0]
+    if problem and not is_overdue:
         loop.host.report({"type": "unsaved", "step": state.step, "reason": problem})
     state = replace(state, scalers=loop.stepper.scaler_states())
-    name = ""
+    name = told = ""
     if loop.writer:
         merged = [row for share in gathered for row in share]
-        name = loop.writer.save(state, _snapshots(loop), merged)
+        if is_overdue:
+            told = loop.writer.give_up(problem, state, _snapshots(loop), merged)
+        else:
+            name = loop.writer.save(state, _snapshots(loop), merged)
+    if is_overdue:
+        raise RescuedError(loop.host.gather(told)[0])
     if state.best is not None and not state.best.checkpoint:
         name = loop.host.gather(name)[0]
         state = replace(state, best=replace(state.best, checkpoint=name))
@@ -153,17 +198,18 @@ def _snapshots(loop: Loop) -> dict[str, Snapshot]:
     snapshots = {"model": snapshot_module(loop.recipe.model)}
     if loop.ema:
         snapshots["ema"] = snapshot_module(loop.ema.module)
+    for name, module in loop.recipe.companions.items():
+        snapshots[f"companion.{name}"] = snapshot_module(module)
     for phase in loop.recipe.phases:
         snapshots[f"optimizer.{phase.name}"] = snapshot_optimizer(phase.optimizer)
     return snapshots
 
 
-def _settle(loop: Loop) -> None:
-    """Wait for the last write on rank 0, and for rank 0 on the others."""
+def _settle(loop: Loop, *, until: float = math.inf) -> str:
+    """Wait for the last write, all ranks for rank 0; if it failed, what became of the state."""
     loop.host.note(loop.steps, "save")
-    if loop.writer:
-        loop.writer.finish()
-    loop.host.gather(True)
+    told = loop.writer.finish(until=until) if loop.writer else ""
+    return loop.host.gather(told)[0]
 
 
 class _Pace:
@@ -180,7 +226,8 @@ class _Pace:
         now = self._loop.clock()
         due = now - self._saved_s >= self._loop.recipe.spec.checkpoint_every_s
         return {
-            "save": is_writer and due and not self._is_writing(),
+            "save": (is_writer and due and not self._is_writing())
+            or self._loop.host.save_requested(),
             "report": is_writer and now - self._reported_s >= REPORT_EVERY_S,
             "stop": self._loop.host.stop_requested(),
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +17,19 @@ from visage.data.feed import Batch, Decode
 from visage.specs.train import ScheduleSpec, TrainSpec
 from visage.store.base import Store
 
-__all__ = ["Phase", "PhaseLoss", "Recipe", "Tensors"]
+__all__ = ["Phase", "Recipe", "Sample", "Tensors"]
 
 Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseLoss:
-    """What one forward pass of a phase returns."""
+class Sample:
+    """Something to look at or listen to while a run goes on."""
 
-    loss: Tensor
-    """Scalar mean over the samples given."""
-    sums: dict[str, Tensor]
-    """Quantities to log, summed over the samples given, detached."""
+    name: str
+    """A file name without suffix, for example `mouths`."""
+    suffix: Literal["png", "mp4"]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,8 @@ class Phase:
 
     name: str
     module: nn.Module
-    """Called with tensors, returns (loss, sums).
+    """Called with tensors, returns the loss, a mean over the samples given, and what to log,
+    summed over them and detached.
 
     Its parameters are exactly those that are trained.
     """
@@ -60,6 +61,17 @@ class Recipe(Protocol):
         ...
 
     @property
+    def companions(self) -> Mapping[str, nn.Module]:
+        """Weights that are trained and checkpointed beside the model and are no part of it, by
+        name: a GAN's discriminator."""
+        ...
+
+    @property
+    def score_name(self) -> str:
+        """What the score of a validation is, for people: `accuracy`, `-L1`; higher is better."""
+        ...
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """Objectives in the order in which a step visits them."""
         ...
@@ -73,7 +85,12 @@ class Recipe(Protocol):
         ...
 
     def validate(self, model: nn.Module, tensors: Tensors) -> dict[str, Tensor]:
-        """Sums over the samples; the key `score` is what `best` maximises, `loss` is logged."""
+        """Sums over the samples; the key `score` is what `best` maximises, the others are logged
+        as `val/<name>`."""
+        ...
+
+    def samples(self, model: nn.Module, tensors: Tensors) -> list[Sample]:
+        """What a person would look at, made of the first validation samples; empty if nothing."""
         ...
 
     def export(

@@ -16,9 +16,11 @@ from typing import Any
 
 from visage.data.ledger import LedgerRow, from_parquet
 from visage.errors import AlreadyExistsError, CorruptError, NotFoundError, TrainingError
+from visage.specs.base import Spec
 from visage.specs.train import TrainSpec
 from visage.store.base import Store
 from visage.store.commit import read_commit, read_part
+from visage.training.recipes import RECIPES, spec_class
 
 __all__ = ["MODEL_PREFIX", "RUN_SCHEMA", "RunInfo", "ledger_chain", "open_run_dir", "read_run"]
 
@@ -129,8 +131,17 @@ def _differences(standing: RunInfo, wanted: RunInfo) -> list[str]:
 
 def _defaults(recipe: str) -> dict[str, object]:
     """What a key means that a run of an earlier version did not have yet."""
-    kinds = {kind.model_fields["recipe"].default: kind for kind in TrainSpec.__subclasses__()}
-    return _flat(kinds[recipe]().model_dump(mode="json")) if recipe in kinds else {}
+    if recipe not in RECIPES:
+        return {}
+    fields = spec_class(recipe).model_fields.items()
+    known = {name: one.get_default(call_default_factory=True) for name, one in fields
+             if not one.is_required()}  # fmt: skip
+    return _flat(
+        {
+            name: value.model_dump(mode="json") if isinstance(value, Spec) else value
+            for name, value in known.items()
+        }
+    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, object]:

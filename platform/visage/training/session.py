@@ -25,6 +25,7 @@ from visage.training.host import Host
 from visage.training.loop import Loop, train
 from visage.training.recipe import Recipe
 from visage.training.recipes import build_recipe
+from visage.training.rescue import Rescue, rescue_folder
 from visage.training.run_dir import MODEL_PREFIX, RunInfo, open_run_dir
 from visage.training.state import RunState
 from visage.training.stepper import Stepper
@@ -51,11 +52,17 @@ class TrainOutcome:
 
 def run_training(
     *, run_uri: str, spec: TrainSpec, recipe_name: str, data_uri: str, host: Host,
-    cache: Path | None = None,
+    cache: Path | None = None, rescue_to: Path | None = None,
 ) -> TrainOutcome:  # fmt: skip
     """Train to the end, resuming where a former attempt stopped; every rank calls it.
 
+    Args:
+        cache: Where shards come to this machine; default in the user's cache.
+        rescue_to: Where this machine keeps the state if the store does not take it; default in
+            the user's state home.
+
     Raises:
+        RescuedError: the store took no checkpoint for too long; every rank ends with it.
         TrainingError, DataError, CorruptError: before anything is written, with the reason.
         PreemptedError: stopped on request, state saved.
     """
@@ -74,6 +81,7 @@ def run_training(
         return _outcome(store, finished.metadata, finished.digest(), reused=True)
     recipe = build_recipe(spec, manifest, host.device)
     steps = _steps(spec, sampler)
+    rescue = Rescue(rescue_to or rescue_folder(run_uri), info)
     validation = None
     if manifest.rows("val"):
         validation = ShardRows(manifest, data_store, "val", cache=cache)
@@ -87,17 +95,17 @@ def run_training(
             threads=spec.feed_threads, ahead=spec.feed_ahead,
         ),
         validation=validation,
-        writer=_writer(store, spec) if host.rank == 0 else None,
+        writer=_writer(store, spec, rescue) if host.rank == 0 else None,
         host=host,
         steps=steps,
+        store=store if host.rank == 0 else None,
     )  # fmt: skip
-    return _run(loop, store, info)
+    return _run(loop, store, info, rescue)
 
 
-def _writer(store: Store, spec: TrainSpec) -> CheckpointWriter:
-    return CheckpointWriter(
-        store, keep=spec.keep_checkpoints, age_limit_s=spec.checkpoint_age_limit_s
-    )
+def _writer(store: Store, spec: TrainSpec, rescue: Rescue) -> CheckpointWriter:
+    limit_s = spec.checkpoint_age_limit_s
+    return CheckpointWriter(store, keep=spec.keep_checkpoints, age_limit_s=limit_s, rescue=rescue)
 
 
 def _steps(spec: TrainSpec, sampler: Sampler) -> int:
@@ -105,8 +113,10 @@ def _steps(spec: TrainSpec, sampler: Sampler) -> int:
     return min(steps, spec.max_steps) if spec.max_steps else steps
 
 
-def _run(loop: Loop, store: Store, info: RunInfo) -> TrainOutcome:
+def _run(loop: Loop, store: Store, info: RunInfo, rescue: Rescue) -> TrainOutcome:
     try:
+        for name in sorted({name for name in loop.host.gather(rescue.adopt(store)) if name}):
+            loop.host.report({"type": "adopted", "checkpoint": name})
         state = _resume(loop, store)
         loop.host.report({"type": "started", "step": state.step, "steps": loop.steps})
         state = train(loop, state)
@@ -156,6 +166,8 @@ def _load(recipe: Recipe, ema: Ema | None, restored: Restored) -> None:
     load_module(recipe.model, restored.parts["model"], origin=where)
     if ema:
         load_module(ema.module, restored.parts["ema"], origin=where)
+    for name, companion in recipe.companions.items():
+        load_module(companion, restored.parts[f"companion.{name}"], origin=where)
     for phase in recipe.phases:
         load_optimizer(phase.optimizer, restored.parts[f"optimizer.{phase.name}"], origin=where)
 

@@ -37,6 +37,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> ShardRows:
 class _Draw:
     """Decodes a row to its label and one random number; counts, and may wait or fail."""
 
+    columns = None
+
     def __init__(self) -> None:
         self.keys: list[str] = []
         self.gate = threading.Event()

@@ -25,7 +25,7 @@ class _Rows:
     def __len__(self) -> int:
         return SAMPLES
 
-    def row(self, sample: int) -> dict[str, Any]:
+    def row(self, sample: int, columns: object = None) -> dict[str, Any]:
         rng = rng_of("validation", sample)
         return {
             "x": rng.standard_normal(5).astype(np.float32),
@@ -47,7 +47,7 @@ class _Shared(SingleHost):
 
 def _validate(recipe: ToyRecipe, host: SingleHost | None = None) -> Validation:
     rows: Any = _Rows()
-    return validate(recipe, recipe.model, rows, host or SingleHost(), step=3, half=False)
+    return validate(recipe, recipe.model, rows, host or SingleHost(), step=3, half=False)[0]
 
 
 def _expected(recipe: ToyRecipe) -> float:

@@ -16,12 +16,13 @@ from torch.nn import functional as F
 
 from visage.data.emotion_rows import EmotionDecoder
 from visage.data.feed import Batch
+from visage.data.manifest import Manifest
 from visage.inference.artifact import new_emotion_model, save_emotion_model
 from visage.seeds import seed_of
 from visage.specs.train import EmotionTrainSpec
 from visage.store.base import Store
 from visage.training.optimizers import build_optimizer
-from visage.training.recipe import Phase, Tensors
+from visage.training.recipe import Phase, Sample, Tensors
 
 __all__ = ["EmotionRecipe"]
 
@@ -29,16 +30,13 @@ __all__ = ["EmotionRecipe"]
 class EmotionRecipe:
     """One model, one objective."""
 
-    def __init__(
-        self,
-        spec: EmotionTrainSpec,
-        *,
-        classes: Sequence[str],
-        counts: Mapping[str, int],
-        device: torch.device,
-    ) -> None:
+    score_name = "accuracy"
+    companions: Mapping[str, nn.Module] = {}
+
+    def __init__(self, spec: EmotionTrainSpec, manifest: Manifest, device: torch.device) -> None:
         self.spec = spec
-        self._classes = tuple(classes)
+        self._classes = classes = manifest.classes
+        counts = manifest.counts.get("train", {})
         torch.manual_seed(seed_of(spec.seed, "weights"))
         self.model: nn.Module = new_emotion_model(spec.model, classes=classes).to(device)
         self._layout = torch.contiguous_format
@@ -77,6 +75,10 @@ class EmotionRecipe:
             "score": (logits.argmax(1) == label).double().sum(),
             "loss": F.cross_entropy(logits, label, reduction="sum").double(),
         }
+
+    def samples(self, model: nn.Module, tensors: Tensors) -> list[Sample]:
+        """None: `visage evaluate` shows the gallery."""
+        return []
 
     def export(
         self, store: Store, prefix: str, model: nn.Module, *, metadata: Mapping[str, object]
