@@ -30,6 +30,8 @@ __all__ = [
     "RIGHT_EYE",
     "SEGMENTS",
     "STROKES",
+    "TORSO_POINTS",
+    "TORSO_SEGMENTS",
 ]
 
 Indices = NDArray[np.int64]
@@ -89,3 +91,9 @@ def _segments() -> Indices:
 
 SEGMENTS = _segments()
 """The straight pieces of all strokes, shape (S, 2) of point indices."""
+
+TORSO_POINTS = 18
+TORSO_SEGMENTS = np.array(
+    [(one, one + 1) for start in (0, 9) for one in range(start, start + 8)], dtype=np.int64
+)
+"""The pieces of two polylines of nine points across the shoulders (models.md A.4.4), (16, 2)."""
