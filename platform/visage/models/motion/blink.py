@@ -40,14 +40,16 @@ class BlinkProcess:
     longest_s: float
 
     def closure(self, times_s: Floats) -> Floats:
-        """How far the lids are closed at each time: 0 = open, 1 = shut; shape as given."""
+        """How far the lids are closed at ascending times (T,): 0 = open, 1 = shut."""
         closed = np.zeros_like(times_s)
         if not times_s.size or self.rate_hz == 0:
             return closed
-        first = math.floor(float(times_s.min()) / _CELL_S) - 1
-        for cell in range(first, math.floor(float(times_s.max()) / _CELL_S) + 1):
+        first = math.floor(float(times_s[0]) / _CELL_S) - 1
+        for cell in range(first, math.floor(float(times_s[-1]) / _CELL_S) + 1):
             for start_s, length_s in self.blinks(cell):
-                closed = np.maximum(closed, _lid((times_s - start_s) / length_s))
+                within = slice(*np.searchsorted(times_s, (start_s, start_s + length_s)))
+                lids = _lid((times_s[within] - start_s) / length_s)
+                closed[within] = np.maximum(closed[within], lids)
         return closed
 
     def blinks(self, cell: int) -> Floats:
