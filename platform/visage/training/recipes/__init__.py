@@ -37,6 +37,15 @@ class _Entry:
 
 RECIPES: Mapping[str, _Entry] = {
     "emotion": _Entry("train.EmotionTrainSpec", "emotion.EmotionRecipe", ("emotion/1",)),
+    "audio-encoder": _Entry(
+        "audio.AudioEncoderTrainSpec",
+        "audio_encoder.AudioEncoderRecipe",
+        ("speech/1", "clips/1"),
+    ),
+    "style-mapping": _Entry(
+        "style_mapping.StyleMappingTrainSpec", "style_mapping.StyleMappingRecipe", ("clips/1",)
+    ),
+    "motion": _Entry("motion.MotionTrainSpec", "motion.MotionRecipe", ("clips/1",)),
 }
 """By name; a recipe is imported when it is asked for."""
 
