@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import math
 import os
 import sys
 import threading
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 HEALTH_TIMEOUT = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 OWN_LIMITS = ("start", "data", "save")  # wait for the store, which has limits of its own
 ANSWER_LIMIT_S = 30.0
+JUDGE_EVERY_S = 0.5
 STALLED_EXIT = 70
 
 
@@ -58,6 +60,20 @@ class Pulse:
     def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit_s, self._clock = limit_s, clock
         self._ranks: dict[int, _Rank] = {}
+        self._stop_by_s: float | None = None
+
+    def stop(self, within_s: float) -> None:
+        """All ranks are to save and end within so many seconds from now."""
+        if self._stop_by_s is None:
+            self._stop_by_s = self._clock() + within_s
+
+    def exchange(
+        self, rank: int, incarnation: str, step: int, phase: str, notes: int
+    ) -> tuple[bool, float | None]:
+        """Take one beat; the verdict on this rank, and the seconds left if all are to stop."""
+        verdict = self.beat(rank, incarnation, step, phase, notes)
+        left_s = None if self._stop_by_s is None else max(self._stop_by_s - self._clock(), 0.0)
+        return verdict, left_s
 
     def beat(self, rank: int, incarnation: str, step: int, phase: str, notes: int) -> bool:
         """Take one beat; says whether this rank is the one that holds the others up."""
@@ -115,7 +131,16 @@ class Beats:
         self._every_s = min(1.0, limit_s / 20)
         self._at: tuple[int, str, int] = (0, "start", 0)
         self._closed = threading.Event()
+        self._stop_by_s = math.inf
         threading.Thread(target=self._run, name="pulse", daemon=True).start()
+
+    def is_stop_asked(self) -> bool:
+        """Whether the driver wants all ranks to save and end."""
+        return self._stop_by_s < math.inf
+
+    def seconds_left(self) -> float:
+        """Until when the driver wants the state saved; infinite if it did not ask."""
+        return self._stop_by_s - time.monotonic()
 
     def note(self, step: int, phase: str) -> None:
         """Where the training thread is; costs one assignment."""
@@ -132,10 +157,12 @@ class Beats:
 
         while not self._closed.wait(self._every_s):
             try:
-                beat = self._pulse.beat.remote(self._rank, self._incarnation, *self._at)
-                is_culprit = ray.get(beat, timeout=ANSWER_LIMIT_S)
+                beat = self._pulse.exchange.remote(self._rank, self._incarnation, *self._at)
+                is_culprit, left_s = ray.get(beat, timeout=ANSWER_LIMIT_S)
             except (GetTimeoutError, RayError):
                 continue  # no judge, no verdict; asked again
+            if left_s is not None:
+                self._stop_by_s = time.monotonic() + left_s
             if is_culprit and not self._closed.is_set():
                 faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
                 os._exit(STALLED_EXIT)
@@ -143,9 +170,17 @@ class Beats:
 
 @contextmanager
 def watch_pulse(
-    launch: str, limit_s: float, tell: Callable[[dict[str, Any]], None]
+    launch: str,
+    limit_s: float,
+    tell: Callable[[dict[str, Any]], None],
+    stop_within_s: Callable[[], float | None] = lambda: None,
 ) -> Iterator[None]:
-    """Judge the ranks of one launch while the body runs; `tell` gets one event for each stall."""
+    """Judge the ranks of one launch while the body runs; `tell` gets one event for each stall.
+
+    Args:
+        stop_within_s: Asked again and again; once it gives seconds, all ranks learn that they are
+            to save and end within them. It goes by Ray, so a store that is away is in no way.
+    """
     import ray
 
     os.environ[HEALTH_TIMEOUT] = str(limit_s)  # Ray hands it on to its controller
@@ -154,8 +189,9 @@ def watch_pulse(
     )  # fmt: skip
     stop = threading.Event()
     thread = threading.Thread(
-        target=_judge, args=(pulse, limit_s, tell, stop), name="pulse-watch", daemon=True
-    )
+        target=_judge, args=(pulse, limit_s, tell, stop_within_s, stop), name="pulse-watch",
+        daemon=True,
+    )  # fmt: skip
     thread.start()
     try:
         yield
@@ -166,14 +202,22 @@ def watch_pulse(
 
 
 def _judge(
-    pulse: Any, limit_s: float, tell: Callable[[dict[str, Any]], None], stop: threading.Event
+    pulse: Any,
+    limit_s: float,
+    tell: Callable[[dict[str, Any]], None],
+    stop_within_s: Callable[[], float | None],
+    stop: threading.Event,
 ) -> None:
     import ray
     from ray.exceptions import GetTimeoutError, RayError
 
     told: int | None = None
-    while not stop.wait(min(1.0, limit_s / 10)):
+    is_stop_told = False
+    while not stop.wait(min(JUDGE_EVERY_S, limit_s / 10)):
         try:
+            if not is_stop_told and (left_s := stop_within_s()) is not None:
+                ray.get(pulse.stop.remote(left_s), timeout=ANSWER_LIMIT_S)
+                is_stop_told = True
             found: Stall | None = ray.get(pulse.stalled.remote(), timeout=ANSWER_LIMIT_S)
         except (GetTimeoutError, RayError):
             continue

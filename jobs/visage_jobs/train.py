@@ -27,6 +27,7 @@ from visage.errors import (
     AlreadyExistsError,
     NotFoundError,
     PreemptedError,
+    RescuedError,
     SpecError,
     TrainingError,
     VisageError,
@@ -41,7 +42,7 @@ from visage_jobs.cluster import ray_session
 from visage_jobs.pulse import watch_pulse
 from visage_jobs.train_events import EventTracker
 from visage_jobs.train_here import fit_here
-from visage_jobs.train_stop import stop_requests
+from visage_jobs.train_stop import GRACE_S, Grace
 
 __all__ = ["TrainJob", "TrainResult", "default_run_name", "run_train"]
 
@@ -66,6 +67,8 @@ class TrainJob:
     address: str | None = None
     is_in_process: bool = False
     """One worker, in this process: for a caller that already runs on the cluster (a trial)."""
+    grace_s: float = GRACE_S
+    """Between SIGTERM and the end of this process (`visage_jobs.train_stop`)."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Further tags of the MLflow run."""
 
@@ -105,6 +108,12 @@ def run_train(
         VisageError: with the reason, before any worker starts where that is possible.
         PreemptedError: a stop was asked for; the state is saved.
     """
+    grace = Grace(job.grace_s, stop)
+    with grace.listening():
+        return _run_train(job, watch or (lambda event: None), grace)
+
+
+def _run_train(job: TrainJob, watch: Watch, grace: Grace) -> TrainResult:
     store = open_store(job.run_uri)
     info, splits = _preflight(job, store)
     if read_commit(store, MODEL_PREFIX) is not None:
@@ -113,7 +122,7 @@ def run_train(
     with _tracked(job, store) as tracked:
         for split, rows in splits.items():
             tracked.log_dataset(job.recipe, info.data_digest, job.data_uri, split, rows)
-        spent = _launch(job, store, tracked, watch or (lambda event: None), stop)
+        spent = _launch(job, store, tracked, watch, grace)
         result = _result(job, store, mlflow_run=tracked.run_id, reused=False, seconds=spent)
     _note_tracked(store, tracked)
     return result
@@ -172,7 +181,7 @@ def _tracking_key(store: Store) -> str:
 
 
 def _launch(
-    job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch, stop: threading.Event | None
+    job: TrainJob, store: Store, tracked: TrackedRun, watch: Watch, grace: Grace
 ) -> dict[str, float]:
     launch = uuid.uuid4().hex
     clock = _Clock()
@@ -187,9 +196,9 @@ def _launch(
     with tempfile.TemporaryDirectory(prefix="visage-train-") as folder:
         track = EventTracker(tracked, store, Path(folder) / "samples")
         if job.is_in_process:
-            fit_here(job, take, stop or threading.Event())
+            fit_here(job, take, grace.asked)
         else:
-            _launch_on_ray(job, launch, store, take, Path(folder), stop)
+            _launch_on_ray(job, launch, take, Path(folder), grace)
         tracked.flush()  # samples wait in the folder
     _raise_failure(last)
     return clock.seconds()
@@ -198,19 +207,15 @@ def _launch(
 def _launch_on_ray(
     job: TrainJob,
     launch: str,
-    store: Store,
     take: Callable[[dict[str, Any]], None],
     folder: Path,
-    stop: threading.Event | None,
+    grace: Grace,
 ) -> None:
-    with (
-        ray_session(address=job.address, cpus=max(4, job.workers + 1)),
-        stop_requests(store, launch, stop),
-    ):
+    with ray_session(address=job.address, cpus=max(4, job.workers + 1)):
         events = folder / "events.jsonl"
         events.touch()
         with _following(events, take):
-            _fit(job, launch, events, folder)
+            _fit(job, launch, events, folder, grace)
 
 
 class _Clock:
@@ -241,10 +246,11 @@ class _Clock:
         }
 
 
-def _fit(job: TrainJob, launch: str, events: Path, folder: Path) -> None:
+def _fit(job: TrainJob, launch: str, events: Path, folder: Path, grace: Grace) -> None:
     import ray.train
     import ray.train.torch
 
+    from visage_jobs.train_notice import Torch
     from visage_jobs.train_worker import Events, first_cause, train_worker
 
     config = {
@@ -257,7 +263,7 @@ def _fit(job: TrainJob, launch: str, events: Path, folder: Path) -> None:
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
         train_loop_config=config,
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if job.use_gpu else "gloo"),
+        torch_config=Torch(backend="nccl" if job.use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(num_workers=job.workers, use_gpu=job.use_gpu),
         run_config=ray.train.RunConfig(
             name=f"visage-{launch[:12]}",
@@ -266,8 +272,12 @@ def _fit(job: TrainJob, launch: str, events: Path, folder: Path) -> None:
             callbacks=[Events(str(events))],
         ),
     )
+    tell = Events(str(events)).append
     try:
-        with watch_pulse(launch, job.spec.stall_limit_s, Events(str(events)).append):
+        with (
+            watch_pulse(launch, job.spec.stall_limit_s, tell, grace.save_within_s),
+            grace.fitting(),
+        ):
             trainer.fit()
     except ray.train.TrainingFailedError as err:
         _, cause = first_cause(getattr(err, "worker_failures", None) or {0: err})
@@ -284,7 +294,9 @@ def _raise_failure(last: Mapping[str, Any]) -> None:
     if last.get("type") == "preempted":
         raise PreemptedError(str(last["message"]))
     if last.get("type") == "failed":
-        kinds: dict[str, type[VisageError]] = {"SpecError": SpecError}
+        kinds: dict[str, type[VisageError]] = {
+            "SpecError": SpecError, "RescuedError": RescuedError
+        }  # fmt: skip
         raise kinds.get(str(last["error"]), TrainingError)(str(last["message"]))
 
 

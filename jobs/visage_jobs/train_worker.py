@@ -6,8 +6,7 @@ The worker function and the controller's callback.
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,14 @@ import ray.train.torch
 import torch
 from ray.train import UserCallback
 
-from visage.errors import PreemptedError, SpecError, StoreError, TrainingError
-from visage.store.base import Store
-from visage.store.open import open_store
+from visage.errors import PreemptedError, RescuedError, SpecError, TrainingError
 from visage.training.host import GroupHost, Host, SingleHost
 from visage.training.recipes import spec_class
 from visage.training.session import run_training
 from visage_jobs.pulse import Beats
+from visage_jobs.train_notice import Notices, is_terminated
 
 __all__ = ["Events", "first_cause", "train_worker"]
-
-STOP_POLL_S = 1.0
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -36,10 +32,9 @@ def train_worker(config: dict[str, Any]) -> None:
     """
     torch.set_num_threads(1 if not torch.cuda.is_available() else torch.get_num_threads())
     context = ray.train.get_context()
-    stop = _StopPoll(open_store(config["run_uri"]), config["launch"], context.get_world_rank())
     spec = spec_class(config["recipe"]).parse(config["spec"], origin="spec of the run")
     beats = Beats(config["launch"], context.get_world_rank(), limit_s=spec.stall_limit_s)
-    host = _host(stop.requested, beats.note)
+    host = _host(beats)
     try:
         run_training(
             run_uri=config["run_uri"],
@@ -50,11 +45,12 @@ def train_worker(config: dict[str, Any]) -> None:
         )
         host.report({"type": "finished"})
     except PreemptedError as err:
+        if not any(host.gather(beats.is_stop_asked())):  # a worker got SIGTERM: start again
+            raise
         host.report({"type": "preempted", "message": str(err)})
-    except (SpecError, TrainingError) as err:
+    except (SpecError, TrainingError, RescuedError) as err:
         host.report({"type": "failed", "error": type(err).__name__, "message": str(err)})
     finally:
-        stop.close()
         beats.close()
 
 
@@ -107,41 +103,23 @@ def _last_line(cause: BaseException) -> str:
     return said[-1].strip()
 
 
-def _host(stop_requested: Callable[[], bool], note: Callable[[int, str], None]) -> Host:
+def _host(beats: Beats) -> Host:
     device = ray.train.torch.get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # collectives of objects go through the current device
     kind = GroupHost if torch.distributed.is_initialized() else SingleHost
+    notices = Notices()
+
+    def report(event: Mapping[str, object]) -> None:
+        ray.train.report(dict(event))
+        if event["type"] == "train" and (news := notices.look()):
+            ray.train.report(dict(news))
+
     return kind(
         device=device,
-        report=lambda event: ray.train.report(dict(event)),
-        stop_requested=stop_requested,
-        note=note,
+        report=report,
+        stop_requested=lambda: beats.is_stop_asked() or is_terminated(),
+        save_requested=notices.take,
+        seconds_left=beats.seconds_left,
+        note=beats.note,
     )
-
-
-class _StopPoll:
-    """Reads the run's stop request about once a second, on rank 0, beside training."""
-
-    def __init__(self, store: Store, launch: str, rank: int) -> None:
-        self._store, self._launch = store, launch
-        self._found, self._closed = threading.Event(), threading.Event()
-        if rank == 0:
-            threading.Thread(target=self._poll, name="stop-poll", daemon=True).start()
-
-    def requested(self) -> bool:
-        """Whether this launch was asked to stop."""
-        return self._found.is_set()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closed.set()
-
-    def _poll(self) -> None:
-        while not self._closed.wait(STOP_POLL_S):
-            try:
-                if self._store.stat("STOP") and self._store.get("STOP").decode() == self._launch:
-                    self._found.set()
-                    return
-            except StoreError:
-                continue  # a store that is down must not stop training; asked again in a second

@@ -6,6 +6,7 @@
     │   ├── NotFoundError                nothing under that URI
     │   ├── AlreadyExistsError           put-if-absent lost the race
     │   └── StoreUnavailableError exit 75  the retry budget is spent; try again later
+    │       └── RescuedError         all ranks ended: the store stayed away, see the message
     ├── CorruptError            exit 1   bytes do not match their published checksum
     ├── MediaError              exit 1   one picture, clip or sound cannot be used (`code` says why)
     ├── SandboxError            exit 1   the process that decodes untrusted media does not start
@@ -31,6 +32,7 @@ __all__ = [
     "NonFiniteLossError",
     "NotFoundError",
     "PreemptedError",
+    "RescuedError",
     "SandboxError",
     "SpecError",
     "StoreError",
@@ -75,6 +77,10 @@ class StoreUnavailableError(StoreError):
     exit_code = EXIT_RETRY_LATER
 
 
+class RescuedError(StoreUnavailableError):
+    """The store took no checkpoint for too long; all ranks ended, the state is on a local disk."""
+
+
 class CorruptError(VisageError):
     """Bytes do not match the checksum published for them."""
 
@@ -82,6 +88,7 @@ class CorruptError(VisageError):
 MediaCode = Literal[
     "unsupported_format",  # not an allow-listed container or codec
     "too_large",  # more bytes, pixels, frames or seconds than the limit
+    "too_short",  # fewer seconds than a sample needs
     "truncated",  # the file ends or breaks before its content does
     "empty",  # no bytes, no frames, no samples
     "not_found",  # the file or frame does not exist

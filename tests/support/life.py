@@ -133,7 +133,7 @@ def _live(workspace: Path, folder: Path) -> None:
     """All four stages; each finds what a former life left."""
     from corpora import SMALL_INPUT, small_train_spec
 
-    from visage.specs.prepare import PrepareSpec
+    from visage.specs.prepare import EmotionPrepareSpec
     from visage_jobs import evaluate, prepare, promote, train
     from visage_jobs.workspace import Workspace
 
@@ -142,7 +142,7 @@ def _live(workspace: Path, folder: Path) -> None:
         prepare.PrepareJob(
             corpus=_corpus(folder / "pictures"),
             out=place.data("made"),
-            spec=PrepareSpec(input=SMALL_INPUT, rows_per_shard=8, val_fraction=0.0),
+            spec=EmotionPrepareSpec(input=SMALL_INPUT, rows_per_shard=8, val_fraction=0.0),
         )
     )
     trained = train.run_train(
@@ -213,7 +213,7 @@ def _without_ray() -> None:
     from visage.training.session import run_training
     from visage_jobs import evaluate, prepare, train
 
-    def fit(job: Any, launch: str, events: Path, folder: Path) -> None:
+    def fit(job: Any, launch: str, events: Path, folder: Path, grace: Any) -> None:
         def report(event: Any) -> None:
             with events.open("a") as file:
                 file.write(json.dumps(dict(event)) + "\n")

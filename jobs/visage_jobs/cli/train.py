@@ -41,6 +41,10 @@ def train(
         str | None, typer.Option(help="Name of the run; default from spec and data.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 2,
+    grace: Annotated[
+        float,
+        typer.Option(min=5.0, help="Seconds between SIGTERM and the end of this command."),
+    ] = 30.0,
     gpu: Annotated[bool, typer.Option("--gpu", help="One GPU for each worker.")] = False,
     assign: SetOption = None,
     workspace: WorkspaceOption = None,
@@ -51,7 +55,7 @@ def train(
     """Train on Ray Train, with checkpoints, a ledger of consumed samples, and an MLflow run.
 
     The same command continues a run that was killed or stopped, exactly where its last checkpoint
-    was; a finished run is left alone. SIGTERM saves a checkpoint and exits with 75.
+    was; a finished run is left alone. SIGTERM saves a checkpoint and exits with 75 within --grace.
 
     Example: visage train emotion --data caer-s --preset emotion-small --set epochs=5
     """
@@ -73,6 +77,7 @@ def train(
         workers=workers,
         use_gpu=gpu,
         address=address,
+        grace_s=grace,
     )
     if dry_run:
         plan = {"run": job.run_uri, "workers": workers, "spec": spec.model_dump(mode="json")}
@@ -112,6 +117,11 @@ class Watcher:
                     f"checkpoint {event['checkpoint']} is damaged ({event['reason']}); "
                     f"{event['used']} is used"
                 )
+            case "adopted":
+                say(f"checkpoint {event['checkpoint']} was kept on this machine; it is used")
+            case "preemption":
+                ranks = ", ".join(str(rank) for rank in event["ranks"])
+                say(f"the machine of rank {ranks} will be taken away; saving, then training on")
             case "unsaved":
                 say(f"checkpoint not published: {event['reason']}; training goes on")
             case "smaller_batch":

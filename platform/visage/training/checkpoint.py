@@ -9,21 +9,34 @@ only after their segment was published.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from visage.data.ledger import LedgerRow, to_parquet
-from visage.errors import CorruptError, StoreError, StoreUnavailableError
+from visage.errors import CorruptError, StoreError, TrainingError
 from visage.faultpoints import fault_point
 from visage.store.base import Store
 from visage.store.commit import MARKER, commit, read_commit, read_part
 from visage.training.state import Best, RunState
 from visage.training.tensors import Snapshot, snapshot_bytes
 
-__all__ = ["CheckpointWriter", "Restored", "Skipped", "list_checkpoints", "restore"]
+if TYPE_CHECKING:
+    from visage.training.rescue import Rescue
+
+__all__ = [
+    "CheckpointWriter",
+    "Restored",
+    "Skipped",
+    "list_checkpoints",
+    "read_checkpoint",
+    "read_state",
+    "restore",
+]
 
 log = logging.getLogger(__name__)
 STATE_PART = "state.json"
@@ -48,6 +61,15 @@ class Restored:
     """Safetensors bytes by part name, without the suffix."""
     skipped: tuple[Skipped, ...] = ()
     """Newer checkpoints that were not whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What was handed over last and is not known to be published."""
+
+    name: str
+    state: RunState
+    snapshots: dict[str, Snapshot]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +114,16 @@ def read_checkpoint(store: Store, name: str) -> Restored:
     found = read_commit(store, prefix)
     if found is None:
         raise CorruptError(f"{store.uri}/{prefix}: not published")
-    bodies = {part: read_part(store, prefix, part) for part in found.parts}
-    state = RunState.from_json(bodies.pop(STATE_PART), origin=f"{store.uri}/{prefix}")
+    bodies = {part: read_part(store, prefix, part) for part in found.parts if part != STATE_PART}
+    state = read_state(store, name)
     parts = {part.removesuffix(".safetensors"): body for part, body in bodies.items()}
     return Restored(name=name, state=state, parts=parts)
+
+
+def read_state(store: Store, name: str) -> RunState:
+    """The position and history in a checkpoint, without its weights."""
+    prefix = f"checkpoints/{name}"
+    return RunState.from_json(read_part(store, prefix, STATE_PART), origin=f"{store.uri}/{prefix}")
 
 
 class CheckpointWriter:
@@ -107,14 +135,20 @@ class CheckpointWriter:
         *,
         keep: int,
         age_limit_s: float,
+        rescue: Rescue | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._keep, self._age_limit_s, self._clock = store, keep, age_limit_s, clock
+        self._rescue = rescue
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._under_way: Future[_Written] | None = None
         self._unpublished: list[LedgerRow] = []
         self._last_success_s = clock()
         self._problem = ""
+        self._held: _Held | None = None
+        self._is_stuck = False
+        self.is_overdue = False
+        """Nothing could be published for longer than the age limit."""
         self.newest: str | None = None
         """Name of the newest checkpoint published by this writer."""
         self.ledger: str | None = None
@@ -132,57 +166,59 @@ class CheckpointWriter:
     ) -> str:
         """Start to publish, once the write under way has ended; returns the checkpoint's name."""
         self.settle()
-        self._unpublished += rows
-        name = f"{state.step:010d}-{secrets.token_hex(3)}"
-        pending = tuple(self._unpublished)
+        held = self._hold(state, snapshots, rows)
         self._under_way = self._pool.submit(
-            self._write, name, state, dict(snapshots), pending, self.ledger
+            self._write, self._store, held, tuple(self._unpublished), self.ledger
         )
-        return name
+        return held.name
 
     @property
     def is_busy(self) -> bool:
         """Whether a write is under way; a save that can wait should come later then."""
         return self._under_way is not None and not self._under_way.done()
 
-    def finish(self) -> None:
-        """Wait until everything handed over is published.
+    def finish(self, *, until: float = math.inf) -> str:
+        """Wait, until a time on the writer's clock, for what was handed over to be published.
 
-        Raises:
-            StoreUnavailableError: the last write failed; what it held is not in the store.
+        Returns nothing if it was, else what became of it: a copy on this machine's disk.
         """
-        self.settle()
-        if self._unpublished:
-            raise StoreUnavailableError(
-                f"{self._store.uri}: the last checkpoint could not be published "
-                f"({self.take_problem()}); mend the store and run the same command again"
-            )
+        self.settle(until=until)
+        return self._keep_here(self.take_problem()) if self._held else ""
 
-    def settle(self) -> None:
-        """Wait for the write under way and take its result in.
+    def give_up(
+        self,
+        problem: str,
+        state: RunState,
+        snapshots: Mapping[str, Snapshot],
+        rows: list[LedgerRow],
+    ) -> str:
+        """Keep a state on this machine's disk, as the store takes none; says where."""
+        self._hold(state, snapshots, rows)
+        return self._keep_here(problem)
 
-        Raises:
-            StoreUnavailableError: nothing could be published for longer than the age limit.
-        """
+    def settle(self, *, until: float = math.inf) -> None:
+        """Wait for the write under way, no longer than `until`, and take its result in."""
         if self._under_way is None:
             return
+        under_way, self._under_way = self._under_way, None
+        limit_s = min(max(until - self._clock(), 0.0), WRITE_LIMIT_S)
         try:
-            written = self._under_way.result(timeout=WRITE_LIMIT_S)
+            written = under_way.result(timeout=limit_s)
+        except TimeoutError:
+            self._is_stuck = True
+            self._problem = "the store had not taken it in time"
+            return
         except StoreError as err:
             age_s = self._clock() - self._last_success_s
-            if age_s > self._age_limit_s:
-                raise StoreUnavailableError(
-                    f"no checkpoint could be published for {age_s:.0f} s: {err}. "
-                    "Mend the store and run the same command again"
-                ) from err
-            log.warning("checkpoint not published (%s); training goes on, %.0f s old", err, age_s)
+            self.is_overdue = age_s > self._age_limit_s
+            log.warning("checkpoint not published (%s); the newest is %.0f s old", err, age_s)
             self._problem = f"{err}; the newest one is {age_s:.0f} s old"
             return
-        finally:
-            self._under_way = None
         self.newest, self.ledger = written.name, written.ledger
         self._unpublished = [row for row in self._unpublished if row.step >= written.step]
         self._last_success_s = self._clock()
+        if self._held and self._held.name == written.name:
+            self._held = None
 
     def take_problem(self) -> str:
         """Why the last write failed, told once; empty if nothing did."""
@@ -191,39 +227,62 @@ class CheckpointWriter:
 
     def close(self) -> None:
         """Finish what is under way and stop the thread."""
-        try:
-            self.settle()
-        finally:
-            self._pool.shutdown(wait=True)
+        self.settle(until=self._clock() if self._is_stuck else math.inf)
+        self._pool.shutdown(wait=not self._is_stuck, cancel_futures=True)
+
+    def _hold(
+        self, state: RunState, snapshots: Mapping[str, Snapshot], rows: list[LedgerRow]
+    ) -> _Held:
+        self._unpublished += rows
+        name = f"{state.step:010d}-{secrets.token_hex(3)}"
+        self._held = _Held(name=name, state=state, snapshots=dict(snapshots))
+        return self._held
+
+    def _keep_here(self, problem: str) -> str:
+        """Write what is held to this machine's disk; what a person must know of it."""
+        assert self._held is not None
+        held, rows = self._held, tuple(self._unpublished)
+        what = f"{self._store.uri}: the checkpoint of step {held.state.step} was not published"
+        place = "no place is set for it"
+        if self._rescue is not None:
+            try:
+                self._rescue.keep(lambda store: self._write(store, held, rows, self.ledger))
+                return f"{what} ({problem}); {self._rescue.advice()}"
+            except (StoreError, TrainingError) as err:
+                place = str(err)
+        return (
+            f"{what} ({problem}), nor kept on this machine ({place}); mend the store and run the "
+            f"same command again: it goes on from {self.newest or 'the checkpoint before'}"
+        )
 
     def _write(
-        self,
-        name: str,
-        state: RunState,
-        snapshots: dict[str, Snapshot],
-        rows: tuple[LedgerRow, ...],
-        parent: str | None,
+        self, store: Store, held: _Held, rows: tuple[LedgerRow, ...], parent: str | None
     ) -> _Written:
         fault_point("train.before_checkpoint")
-        segment = self._write_ledger(name, rows, parent)
+        name, state = held.name, held.state
+        segment = self._write_ledger(store, name, rows, parent)
         best = state.best
         if best is not None and not best.checkpoint:
             best = replace(best, checkpoint=name)
         saved = replace(state, ledger=segment, best=best)
-        parts = {f"{part}.safetensors": snapshot_bytes(one) for part, one in snapshots.items()}
-        commit(self._store, f"checkpoints/{name}", {**parts, STATE_PART: saved.to_json()})
+        snapshots = held.snapshots.items()
+        parts = {f"{part}.safetensors": snapshot_bytes(one) for part, one in snapshots}
+        commit(store, f"checkpoints/{name}", {**parts, STATE_PART: saved.to_json()})
         fault_point("train.after_checkpoint")
-        self._prune(name, best)
+        if store is self._store:
+            self._prune(name, best)
         return _Written(name=name, step=state.step, ledger=segment)
 
-    def _write_ledger(self, name: str, rows: tuple[LedgerRow, ...], parent: str | None) -> str:
+    def _write_ledger(
+        self, store: Store, name: str, rows: tuple[LedgerRow, ...], parent: str | None
+    ) -> str:
         if not rows and parent is not None:
             return parent
         first = min((row.step for row in rows), default=0)
         segment = f"{first:010d}-{name}"
         metadata = {"parent": parent, "first_step": first}
         parts: dict[str, bytes] = {"ledger.parquet": to_parquet(rows)}
-        commit(self._store, f"ledger/{segment}", parts, metadata=metadata)
+        commit(store, f"ledger/{segment}", parts, metadata=metadata)
         return segment
 
     def _prune(self, newest: str, best: Best | None) -> None:

@@ -6,6 +6,7 @@ started it (Ray Train or torchrun).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
@@ -53,6 +54,14 @@ class Host(Protocol):
         """Whether this rank was asked to stop; the loop makes the ranks agree."""
         ...
 
+    def save_requested(self) -> bool:
+        """Whether this rank learned that it may soon be gone; true once for each such notice."""
+        ...
+
+    def seconds_left(self) -> float:
+        """How long a requested stop may still take; infinite if nobody said."""
+        ...
+
     def note(self, step: int, phase: str) -> None:
         """Say where this rank is; what looks for stalled ranks reads it from another thread."""
         ...
@@ -70,12 +79,16 @@ class SingleHost:
         device: str | torch.device = "cpu",
         report: Report | None = None,
         stop_requested: Callable[[], bool] | None = None,
+        save_requested: Callable[[], bool] | None = None,
+        seconds_left: Callable[[], float] | None = None,
         note: Callable[[int, str], None] | None = None,
     ) -> None:
         self.device = torch.device(device)
         self._report = report
         self._note = note
         self._stop_requested = stop_requested
+        self._save_requested = save_requested
+        self._seconds_left = seconds_left
 
     def add(self, values: Tensor) -> Tensor:
         """The values themselves."""
@@ -94,6 +107,14 @@ class SingleHost:
         """Ask the function given at the start."""
         return bool(self._stop_requested and self._stop_requested())
 
+    def save_requested(self) -> bool:
+        """Ask the function given at the start."""
+        return bool(self._save_requested and self._save_requested())
+
+    def seconds_left(self) -> float:
+        """Ask the function given at the start."""
+        return self._seconds_left() if self._seconds_left else math.inf
+
     def note(self, step: int, phase: str) -> None:
         """Pass it on."""
         if self._note:
@@ -109,9 +130,14 @@ class GroupHost(SingleHost):
         device: str | torch.device = "cpu",
         report: Report | None = None,
         stop_requested: Callable[[], bool] | None = None,
+        save_requested: Callable[[], bool] | None = None,
+        seconds_left: Callable[[], float] | None = None,
         note: Callable[[int, str], None] | None = None,
     ) -> None:
-        super().__init__(device=device, report=report, stop_requested=stop_requested, note=note)
+        super().__init__(
+            device=device, report=report, stop_requested=stop_requested,
+            save_requested=save_requested, seconds_left=seconds_left, note=note,
+        )  # fmt: skip
         self.rank = dist.get_rank()
         self.world = dist.get_world_size()
 

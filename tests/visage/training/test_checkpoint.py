@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from visage.data.ledger import LedgerRow
-from visage.errors import StoreError, StoreUnavailableError
+from visage.errors import StoreError
 from visage.store.local import LocalStore
 from visage.training.checkpoint import CheckpointWriter, list_checkpoints
-from visage.training.run_dir import ledger_chain
+from visage.training.rescue import Rescue
+from visage.training.run_dir import RunInfo, ledger_chain
 from visage.training.state import RunState
 from visage.training.tensors import Snapshot
 
+INFO = RunInfo(recipe="emotion", spec={}, spec_digest="s", data_uri="d", data_digest="d", samples=4)
 SNAPSHOTS = {"model": Snapshot(tensors={"w": torch.zeros(2)}, scalars={})}
 
 
@@ -66,8 +69,10 @@ def test_a_run_never_ends_as_if_its_last_checkpoint_were_published(store: Store)
     writer = _writer(store, [0.0])
     store.fails = True
     writer.save(RunState(step=2), SNAPSHOTS, _rows(0, 1))
-    with pytest.raises(StoreUnavailableError, match="run the same command again"):
-        writer.finish()
+    told = writer.finish()
+    assert "step 2 was not published (down" in told
+    assert "nor kept on this machine" in told
+    assert "run the same command again" in told
     writer.close()
 
 
@@ -78,11 +83,29 @@ def test_training_goes_on_until_the_newest_checkpoint_is_too_old(store: Store) -
     now_s[0] = 59.0
     writer.save(RunState(step=2), SNAPSHOTS, _rows(0, 1))
     writer.settle()
+    assert not writer.is_overdue
     now_s[0] = 61.0
     writer.save(RunState(step=4), SNAPSHOTS, _rows(2, 3))
-    with pytest.raises(StoreUnavailableError, match="61 s"):
-        writer.settle()
+    writer.settle()
+    assert writer.is_overdue
+    assert "61 s old" in writer.take_problem()
     writer.close()
+
+
+def test_a_write_that_takes_longer_than_there_is_time_is_left_and_the_state_kept_here(
+    store: Store, tmp_path: Path
+) -> None:
+    rescue = Rescue(tmp_path / "here", INFO)
+    writer = CheckpointWriter(store, keep=2, age_limit_s=60.0, rescue=rescue)
+    store.gate.clear()
+    writer.save(RunState(step=2), SNAPSHOTS, _rows(0, 1))
+    begun_s = time.monotonic()
+    told = writer.finish(until=begun_s + 0.05)
+    writer.close()
+    assert time.monotonic() - begun_s < 5.0
+    assert "had not taken it in time" in told
+    assert str(tmp_path / "here") in told
+    store.gate.set()
 
 
 def test_a_slow_store_is_busy_and_not_waited_for(store: Store) -> None:

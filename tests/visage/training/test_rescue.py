@@ -1,0 +1,239 @@
+"""A state that its store did not take lies on the machine's disk, and the run goes on from it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpora import small_train_spec, write_corpus
+
+from visage.errors import PreemptedError, RescuedError, StoreError
+from visage.store.commit import read_commit
+from visage.store.local import LocalStore
+from visage.store.open import open_store
+from visage.training.checkpoint import list_checkpoints
+from visage.training.host import SingleHost
+from visage.training.rescue import Rescue, rescue_folder
+from visage.training.run_dir import read_run
+from visage.training.session import run_training
+from visage.training.verify import verify_run
+
+
+@pytest.fixture(scope="module")
+def data_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_corpus(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(data_uri: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    _train(folder, data_uri)
+    return _weights(folder / "run")
+
+
+class _Host(SingleHost):
+    """Calls back at every step; keeps the events; may be asked to stop, with so much time left."""
+
+    def __init__(self, at_step: Callable[[int], object], *, stop_at: int, left_s: float) -> None:
+        super().__init__(report=self._keep, seconds_left=lambda: left_s)
+        self.events: list[Mapping[str, Any]] = []
+        self._at_step, self._stop_at, self._step = at_step, stop_at, -1
+
+    def stop_requested(self) -> bool:
+        """Asked once a step."""
+        self._step += 1
+        self._at_step(self._step)
+        return self._step == self._stop_at
+
+    def _keep(self, event: Mapping[str, Any]) -> None:
+        self.events.append(event)
+
+
+def _train(
+    folder: Path, data_uri: str, at_step: Callable[[int], object] = lambda step: None, *,
+    stop_at: int = -1, left_s: float = 60.0, **changes: object,
+) -> list[Mapping[str, Any]]:  # fmt: skip
+    """Three epochs of five steps in folder/run; this machine's disk is folder/here."""
+    host = _Host(at_step, stop_at=stop_at, left_s=left_s)
+    run_training(
+        run_uri=str(folder / "run"), spec=small_train_spec(epochs=3.0, **changes),
+        recipe_name="emotion", data_uri=data_uri, host=host, rescue_to=folder / "here",
+    )  # fmt: skip
+    return host.events
+
+
+def _weights(run: Path) -> str:
+    found = read_commit(open_store(str(run)), "model")
+    assert found is not None
+    return found.parts["model.safetensors"].sha256
+
+
+@pytest.fixture
+def break_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Makes writes under folder/run fail ("down"), wait ("slow") or work ("up")."""
+    put, way, gate = LocalStore.put, {"is": "up"}, threading.Event()
+
+    def broken(self: LocalStore, key: str, body: bytes) -> None:
+        if self.uri.startswith(str(tmp_path / "run")):
+            if way["is"] == "slow":
+                gate.wait(30.0)
+            if way["is"] == "down":
+                raise StoreError("the store is down")
+        put(self, key, body)
+
+    monkeypatch.setattr(LocalStore, "put", broken)
+
+    def switch(to: str) -> None:
+        way["is"] = to
+        if to == "up":
+            gate.set()
+
+    return switch
+
+
+def _lose_the_store(
+    folder: Path, data_uri: str, break_store: Callable[[str], None], **changes: object
+) -> str:
+    """Train until the store was away for longer than the limit; what a person is told."""
+    limits = {"checkpoint_every_s": 0.001, "checkpoint_age_limit_s": 0.002, **changes}
+    with pytest.raises(RescuedError, match="run the same command again") as caught:
+        _train(folder, data_uri, lambda step: step == 8 and break_store("down"), **limits)
+    assert caught.value.exit_code == 75
+    break_store("up")
+    return str(caught.value)
+
+
+LIMITS = {"checkpoint_every_s": 0.001, "checkpoint_age_limit_s": 0.002}
+
+
+def test_a_store_away_for_too_long_costs_no_step_where_the_copy_is_found(
+    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
+) -> None:
+    told = _lose_the_store(tmp_path, data_uri, break_store)
+    assert "the store is down" in told
+    assert str(tmp_path / "here") in told
+    kept = list_checkpoints(open_store(str(tmp_path / "here")))
+    assert len(kept) == 1
+    assert int(kept[0].split("-")[0]) >= 8
+    events = _train(tmp_path, data_uri, **LIMITS)
+    assert events[0] == {"type": "adopted", "checkpoint": kept[0]}
+    assert events[1]["step"] == int(kept[0].split("-")[0])
+    assert not (tmp_path / "here").exists()
+    assert verify_run(str(tmp_path / "run")).is_exact
+    assert _weights(tmp_path / "run") == unbroken
+
+
+def test_the_copy_of_a_lost_machine_costs_only_the_steps_since_the_last_checkpoint(
+    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
+) -> None:
+    _lose_the_store(tmp_path, data_uri, break_store)
+    shutil.rmtree(tmp_path / "here")
+    assert _train(tmp_path, data_uri, **LIMITS)[0]["step"] > 0
+    assert _weights(tmp_path / "run") == unbroken
+
+
+def test_a_copy_moved_into_the_run_by_hand_is_a_checkpoint_like_any_other(
+    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
+) -> None:
+    _lose_the_store(tmp_path, data_uri, break_store)
+    kept = list_checkpoints(open_store(str(tmp_path / "here")))[0]
+    shutil.copytree(tmp_path / "here", tmp_path / "run", dirs_exist_ok=True)
+    assert _train(tmp_path, data_uri, **LIMITS)[0]["step"] == int(kept.split("-")[0])
+    assert _weights(tmp_path / "run") == unbroken
+
+
+@pytest.mark.parametrize("damage", ["flip", "other", "history"])
+def test_a_copy_that_does_not_fit_is_named_and_left_alone(
+    damage: str, data_uri: str, unbroken: str, tmp_path: Path,
+    break_store: Callable[[str], None], caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    _lose_the_store(tmp_path, data_uri, break_store)
+    match damage:
+        case "flip":
+            part = next((tmp_path / "here" / "checkpoints").glob("*/model.*"))
+            body = bytearray(part.read_bytes())
+            body[len(body) // 2] ^= 1
+            part.write_bytes(bytes(body))
+        case "other":
+            there = tmp_path / "here" / "run.json"
+            there.write_text(there.read_text().replace('"spec_digest": "', '"spec_digest": "0'))
+        case "history":
+            shutil.rmtree(tmp_path / "run")
+    _train(tmp_path, data_uri, **LIMITS)
+    assert "not used" in caplog.text
+    assert str(tmp_path / "here") in caplog.text
+    assert (tmp_path / "here").exists()
+    assert _weights(tmp_path / "run") == unbroken
+
+
+def test_a_copy_older_than_what_the_store_has_is_dropped(
+    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
+) -> None:
+    _lose_the_store(tmp_path, data_uri, break_store)
+    shutil.move(tmp_path / "here", tmp_path / "away")
+    with pytest.raises(PreemptedError):
+        _train(tmp_path, data_uri, stop_at=5, **LIMITS)
+    shutil.move(tmp_path / "away", tmp_path / "here")
+    newest = list_checkpoints(open_store(str(tmp_path / "run")))[-1]
+    store = open_store(str(tmp_path / "run"))
+    assert Rescue(tmp_path / "here", read_run(store)).adopt(store) == ""
+    assert list_checkpoints(store)[-1] == newest
+    assert not (tmp_path / "here").exists()
+
+
+def test_ranks_of_one_machine_adopt_a_copy_once(
+    data_uri: str, tmp_path: Path, break_store: Callable[[str], None]
+) -> None:
+    _lose_the_store(tmp_path, data_uri, break_store)
+    kept = list_checkpoints(open_store(str(tmp_path / "here")))[0]
+    store = open_store(str(tmp_path / "run"))
+    rescue, found = Rescue(tmp_path / "here", read_run(store)), []
+    barrier = threading.Barrier(4)
+
+    def adopt() -> None:
+        barrier.wait(10.0)
+        found.append(rescue.adopt(store))
+
+    threads = [threading.Thread(target=adopt) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(30.0)
+    assert len(found) == 4
+    assert set(found) <= {kept, ""}
+    assert kept in found
+    assert list_checkpoints(store)[-1] == kept
+
+
+def test_a_stop_with_a_store_slower_than_the_grace_keeps_the_state_here(
+    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
+) -> None:
+    with pytest.raises(PreemptedError, match=r"after step 8; .* kept on") as caught:
+        _train(tmp_path, data_uri, lambda step: step == 6 and break_store("slow"),
+               stop_at=7, left_s=0.2, checkpoint_every_steps=None)  # fmt: skip
+    assert caught.value.exit_code == 75
+    break_store("up")
+    events = _train(tmp_path, data_uri, checkpoint_every_steps=None)
+    assert next(one for one in events if one["type"] == "started")["step"] == 8
+    assert verify_run(str(tmp_path / "run")).is_exact
+    assert _weights(tmp_path / "run") == unbroken
+
+
+def test_a_stop_at_a_step_that_was_just_saved_saves_it_once(data_uri: str, tmp_path: Path) -> None:
+    with pytest.raises(PreemptedError, match="after step 9; state saved"):
+        _train(tmp_path, data_uri, stop_at=8)
+    names = list_checkpoints(open_store(str(tmp_path / "run")))
+    assert [name.split("-")[0] for name in names] == ["0000000006", "0000000009"]
+
+
+def test_a_run_has_its_own_place_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    places = {rescue_folder(uri) for uri in ("s3://a/runs/one", "s3://b/runs/one", "/runs/one")}
+    assert len(places) == 3
+    assert all(str(one).startswith("/state/visage/rescue/one-") for one in places)
+    assert rescue_folder("s3://a/runs/one/") in places
