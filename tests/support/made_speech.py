@@ -58,7 +58,7 @@ def write_speech_corpus(
             lasts_s = seconds * (0.5 + (index % 5) / 4)
             mel = log_mel(made_voice(key, lasts_s), FRONT)
             rows.append({
-                "key": key, "group": key, "source_sha256": "0" * 64, "seconds": lasts_s,
+                "key": key, "group": key, "clip": key, "source_sha256": "0" * 64, "start_s": 0.0,
                 **pack_speech(mel),
             })  # fmt: skip
         body = shard_bytes(pa.Table.from_pylist(rows, schema=SPEECH_SCHEMA))

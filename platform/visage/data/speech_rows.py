@@ -1,4 +1,4 @@
-"""Rows of prepared speech: one recording a row, kept as its log-mel frames.
+"""Rows of prepared speech: a recording, or a part of a long one, kept as its log-mel frames.
 
 The audio encoder learns from sound alone, so a row has neither label nor picture. Rows of prepared
 clips (`clips/1`) hold the same column `mel` and serve as well. How many mel frames there are is
@@ -24,8 +24,9 @@ SPEECH_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
         ("group", pa.string()),  # the speaker
+        ("clip", pa.string()),  # the record that it is a part of
         ("source_sha256", pa.string()),
-        ("seconds", pa.float64()),  # of the recording
+        ("start_s", pa.float64()),  # in the recording
         ("frames", pa.int32()),  # video frames, as in clips/1; two mel frames each
         ("mel", pa.binary()),  # float32, little-endian
     ],
