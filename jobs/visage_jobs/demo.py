@@ -24,7 +24,7 @@ from visage.data.readers import read_corpus
 from visage.data.records import Corpus, Record
 from visage.faces.provider import Box
 from visage.media.image import image_size
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec
 from visage.specs.serve import ServeSpec
 from visage.specs.train import EmotionTrainSpec
 from visage.synth.caer_s import write_caer_s
@@ -184,7 +184,9 @@ def _prepare(job: DemoJob, corpus: Corpus, bars: Bars) -> PrepareResult:
     with bars() as progress:
         task = progress.add_task("preparing", total=len(corpus.records))
         return run_prepare(
-            PrepareJob(corpus=corpus, out=out, spec=PrepareSpec(seed=job.seed, rows_per_shard=128)),
+            PrepareJob(
+                corpus=corpus, out=out, spec=EmotionPrepareSpec(seed=job.seed, rows_per_shard=128)
+            ),
             progress=lambda at, total: progress.update(task, completed=at, total=total),
         )
 

@@ -6,6 +6,7 @@ actor that decodes them, so memory does not grow with the corpus.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,19 +14,30 @@ from time import perf_counter
 from typing import Any
 
 from visage.data.chunks import Chunk, ChunkDone, prepare_chunk
+from visage.data.clip_builder import ClipRowMaker
 from visage.data.corpus_files import open_files
+from visage.data.emotion_builder import EmotionRowMaker
 from visage.data.manifest import Manifest
 from visage.data.prepare import Plan, assemble, plan_chunks, settings_digest
 from visage.data.readers import carve_validation
 from visage.data.records import Corpus
+from visage.data.row_maker import RowMaker
+from visage.data.speech_builder import SpeechRowMaker
+from visage.errors import SpecError
 from visage.faces import open_provider
 from visage.faces.mapper import open_region_mapper
 from visage.media.sandbox import MediaSandbox
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import (
+    PREPARE_SPECS,
+    ClipPrepareSpec,
+    EmotionPrepareSpec,
+    PrepareSpec,
+    SpeechPrepareSpec,
+)
 from visage.store.open import open_store
 from visage_jobs.cluster import quiet_ray_data, ray_session, usable_cpus
 
-__all__ = ["PrepareJob", "PrepareResult", "plan_prepare", "run_prepare"]
+__all__ = ["PrepareJob", "PrepareResult", "plan_prepare", "run_prepare", "spec_for"]
 
 Progress = Callable[[int, int], None]
 """Called with records done and records in all."""
@@ -59,10 +71,25 @@ class PrepareResult:
     """CPU seconds by stage, summed over workers."""
     provider: str
 
-    def images_per_core_s(self) -> dict[str, float]:
-        """Pictures per second of one core, by stage."""
+    def records_per_core_s(self) -> dict[str, float]:
+        """Pictures or clips per second of one core, by stage."""
         done = self.prepared_records
         return {name: done / spent for name, spent in self.stage_s.items() if spent > 0}
+
+
+def spec_for(corpus: Corpus, rows: str = "auto") -> type[PrepareSpec]:
+    """The spec class for a kind of rows; `auto` goes by what the corpus states.
+
+    Raises:
+        SpecError: no such kind.
+    """
+    if rows == "auto":
+        kinds = {record.kind for record in corpus.records}
+        name = next((name for name, spec in PREPARE_SPECS.items() if kinds <= {*spec.accepts}), "")
+        rows = "emotion" if corpus.classes or not name else name
+    if rows not in PREPARE_SPECS:
+        raise SpecError(f"rows {rows!r}: choose auto or one of {', '.join(PREPARE_SPECS)}")
+    return PREPARE_SPECS[rows]
 
 
 def plan_prepare(job: PrepareJob) -> tuple[PrepareJob, Plan, str]:
@@ -120,10 +147,7 @@ class ChunkWorker:
         import cv2
 
         cv2.setNumThreads(1)  # one actor is one core; more threads only contend
-        self._spec = PrepareSpec.parse(settings["spec"])
-        self._provider = open_provider(self._spec.faces, weights_dir=settings["weights_dir"])
-        self._regions = open_region_mapper(settings["parser_weights"])
-        self._sandbox = MediaSandbox()  # one picture at a time
+        self._maker = _open_maker(settings)
         self._store = open_store(settings["out"])
         self._files = open_files(settings["root"])
         self._settings = settings
@@ -137,23 +161,34 @@ class ChunkWorker:
 
     def _prepare(self, chunk: Chunk, root: Path) -> dict[str, Any]:
         done = prepare_chunk(
-            chunk,
-            root=root,
-            classes=self._settings["classes"],
-            store=self._store,
-            spec=self._spec,
-            settings=self._settings["digest"],
-            provider=self._provider,
-            sandbox=self._sandbox,
-            regions=self._regions,
+            chunk, self._maker, root=root, store=self._store, settings=self._settings["digest"]
         )
-        names = ("decode", "faces", "masks", "write")
         return {
             "key": done.key,
             "prepared": done.prepared,
             "rejected": done.rejected,
-            **{name: done.seconds.get(name, 0.0) for name in names},
+            "seconds": json.dumps(done.seconds),
         }
+
+
+def _open_maker(settings: dict[str, Any]) -> RowMaker:
+    """The tools of one kind of rows; they decode one file at a time."""
+    spec = PREPARE_SPECS[settings["recipe"]].parse(settings["spec"])
+    sandbox = MediaSandbox()
+    if isinstance(spec, SpeechPrepareSpec):
+        return SpeechRowMaker(spec=spec, sandbox=sandbox)
+    provider = open_provider(spec.faces, weights_dir=settings["weights_dir"])
+    if isinstance(spec, EmotionPrepareSpec):
+        return EmotionRowMaker(
+            classes=tuple(settings["classes"]),
+            spec=spec,
+            provider=provider,
+            sandbox=sandbox,
+            regions=open_region_mapper(settings["parser_weights"]),
+        )
+    if isinstance(spec, ClipPrepareSpec):
+        return ClipRowMaker(spec=spec, provider=provider, sandbox=sandbox)
+    raise SpecError(f"no rows can be made of {type(spec).__name__}")
 
 
 def _on_ray(job: PrepareJob, chunks: tuple[Chunk, ...], settings: str) -> Iterator[ChunkDone]:
@@ -162,6 +197,9 @@ def _on_ray(job: PrepareJob, chunks: tuple[Chunk, ...], settings: str) -> Iterat
 
         quiet_ray_data()
         config = {
+            "recipe": next(
+                name for name, kind in PREPARE_SPECS.items() if isinstance(job.spec, kind)
+            ),
             "spec": job.spec.model_dump(mode="json"),
             "weights_dir": job.weights_dir,
             "parser_weights": job.parser_weights,
@@ -180,10 +218,9 @@ def _on_ray(job: PrepareJob, chunks: tuple[Chunk, ...], settings: str) -> Iterat
             num_cpus=1,
         )
         for row in dataset.iter_rows():
-            seconds = {name: row[name] for name in ("decode", "faces", "masks", "write")}
             yield ChunkDone(
                 key=row["key"],
                 prepared=row["prepared"],
                 rejected=row["rejected"],
-                seconds={name: spent for name, spent in seconds.items() if spent},
+                seconds=json.loads(row["seconds"]),
             )

@@ -12,7 +12,8 @@
     ├── SandboxError            exit 1   the process that decodes untrusted media does not start
     ├── DataError               exit 1   a corpus, manifest or shard breaks its contract
     ├── TrainingError           exit 1   a run cannot start or go on
-    │   └── NonFiniteLossError           loss or gradient is NaN or infinite
+    │   ├── NonFiniteLossError           loss or gradient is NaN or infinite
+    │   └── CollapseError                a network that judges has stopped to tell things apart
     ├── TrackingError           exit 1   MLflow refused, or the registry holds something else
     └── PreemptedError          exit 75  stopped on request, state saved; run the same command again
 
@@ -25,6 +26,7 @@ from typing import ClassVar, Literal
 
 __all__ = [
     "AlreadyExistsError",
+    "CollapseError",
     "CorruptError",
     "DataError",
     "MediaCode",
@@ -89,6 +91,8 @@ MediaCode = Literal[
     "unsupported_format",  # not an allow-listed container or codec
     "too_large",  # more bytes, pixels, frames or seconds than the limit
     "too_short",  # fewer seconds than a sample needs
+    "too_long",  # more seconds than can be worked on at once
+    "face_too_small",  # fewer pixels than are worth enlarging
     "truncated",  # the file ends or breaks before its content does
     "empty",  # no bytes, no frames, no samples
     "not_found",  # the file or frame does not exist
@@ -132,6 +136,10 @@ class TrainingError(VisageError):
 
 class NonFiniteLossError(TrainingError):
     """Loss or gradient became NaN or infinite; no rank took the optimizer step."""
+
+
+class CollapseError(TrainingError):
+    """A network that judges others gives nearly the same answer to everything."""
 
 
 class TrackingError(VisageError):

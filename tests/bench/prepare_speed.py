@@ -19,7 +19,7 @@ from tests.bench.processes import PeakMemory
 from visage.data.readers import read_corpus
 from visage.data.records import Corpus
 from visage.specs.emotion import EMOTIONS
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec
 from visage.synth.caer_s import write_caer_s
 from visage.synth.spec import CaerSSpec
 
@@ -76,7 +76,7 @@ def _prepare(corpus: Corpus, out: str) -> _Job:
     from visage_jobs.cluster import ray_session
     from visage_jobs.prepare import PrepareJob, run_prepare
 
-    spec = PrepareSpec(faces="dlib68", rows_per_shard=ROWS_PER_SHARD)
+    spec = EmotionPrepareSpec(faces="dlib68", rows_per_shard=ROWS_PER_SHARD)
     job = PrepareJob(corpus=corpus, out=out, spec=spec)
     start = time.perf_counter()
     with ray_session():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visage.data.chunks import Chunk, ChunkDone, prepare_chunk
+from visage.data.emotion_builder import EmotionRowMaker
 from visage.data.manifest import Manifest
 from visage.data.prepare import Plan, assemble, plan_chunks, settings_digest
 from visage.data.records import SPLITS, Corpus, Record
@@ -20,7 +21,7 @@ from visage.faces.provider import Box, Face, Image
 from visage.media.image import decode_image, encode_png
 from visage.seeds import rng_of
 from visage.specs.emotion import EMOTIONS, EmotionInputSpec
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec
 from visage.store.open import open_store
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
     "prepare",
 ]
 
-SPEC = PrepareSpec(
+SPEC = EmotionPrepareSpec(
     input=EmotionInputSpec(face_size=16, context_height=20, context_width=24, context_crop=16),
     rows_per_shard=4,
 )
@@ -113,22 +114,24 @@ def corpus_of(root: Path) -> Corpus:
     return Corpus(root=str(root), layout="drawn", classes=EMOTIONS, records=records)
 
 
-def plan_of(corpus: Corpus, out: Path | str, spec: PrepareSpec = SPEC) -> Plan:
+def plan_of(corpus: Corpus, out: Path | str, spec: EmotionPrepareSpec = SPEC) -> Plan:
     """What prepare would do."""
     settings = settings_digest(spec, provider="drawn")
     return plan_chunks(corpus, open_store(str(out)), spec, settings=settings)
 
 
-def prepare(corpus: Corpus, out: Path | str, spec: PrepareSpec = SPEC) -> Prepared:
+def prepare(corpus: Corpus, out: Path | str, spec: EmotionPrepareSpec = SPEC) -> Prepared:
     """The whole of prepare without Ray; chunks travel as text, as they do there."""
     store, provider = open_store(str(out)), DrawnProvider()
     settings = settings_digest(spec, provider=provider.name)
     plan = plan_of(corpus, out, spec)
+    maker = EmotionRowMaker(
+        classes=corpus.classes, spec=spec, provider=provider, sandbox=_Here()  # type: ignore[arg-type]
+    )  # fmt: skip
     done = tuple(
         prepare_chunk(
-            Chunk.from_json(chunk.to_json()), root=Path(corpus.root), classes=corpus.classes,
-            store=store, spec=spec, settings=settings, provider=provider,
-            sandbox=_Here(),  # type: ignore[arg-type]
+            Chunk.from_json(chunk.to_json()), maker, root=Path(corpus.root), store=store,
+            settings=settings,
         )
         for chunk in plan.chunks
     )  # fmt: skip

@@ -12,7 +12,7 @@ from visage.data.readers import read_corpus
 from visage.data.shards import load_manifest
 from visage.media.image import encode_jpeg
 from visage.seeds import rng_of
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec
 from visage.store.open import open_store
 from visage.synth.caer_s import write_caer_s
 from visage.synth.spec import CaerSSpec
@@ -94,7 +94,7 @@ def test_a_grown_corpus_prepares_only_what_is_new_and_one_bad_file_is_one_reject
         _plant(root / "test" / "sad" / f"{index:03d}.jpg", 100 + index)
     (root / "train" / "happy" / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
     out = str(tmp_path / "out")
-    spec = PrepareSpec(input=SMALL_INPUT, rows_per_shard=8)
+    spec = EmotionPrepareSpec(input=SMALL_INPUT, rows_per_shard=8)
 
     def prepare() -> tuple[int, int, dict[str, int]]:
         corpus = read_corpus(root, layout="folders", face_crops=True)

@@ -38,6 +38,9 @@ def prepare(
     ] = None,
     layout: Annotated[str, typer.Option(help="Layout of the corpus; auto finds out.")] = "auto",
     boxes: Annotated[str | None, typer.Option(help="Box lists of CAER-S, if elsewhere.")] = None,
+    rows: Annotated[
+        str, typer.Option(help="emotion, clips or speech; auto goes by what the corpus holds.")
+    ] = "auto",
     weights: Annotated[str | None, typer.Option(help="Folder of face-alignment weights.")] = None,
     parser: Annotated[
         str | None, typer.Option(help="BiSeNet weights that label the face regions.")
@@ -54,20 +57,25 @@ def prepare(
 ) -> None:
     """Decode, find faces, landmarks and regions, crop, and write Arrow shards with a manifest.
 
+    Pictures of a corpus with emotions become faces and contexts; clips of talking people become
+    trajectories at 60 Hz, log-mel frames, cropped pictures and style references.
+
     Resumable and incremental: what is prepared with the same settings is not prepared again, and
-    a picture that cannot be used becomes one rejection with a reason.
+    what cannot be used becomes one rejection with a reason.
 
     Example: visage prepare ~/CAER-S --set input.face_size=96
+
+    Example: visage prepare ~/voxceleb2 --rows clips --set size=256
     """
     from pathlib import Path
 
-    from visage.specs.prepare import PrepareSpec
-    from visage_jobs.prepare import PrepareJob, plan_prepare, run_prepare
+    from visage_jobs.prepare import PrepareJob, plan_prepare, run_prepare, spec_for
     from visage_jobs.presets import find_preset
     from visage_jobs.workspace import Workspace
 
-    spec = PrepareSpec.load(find_preset(preset) if preset else None, assignments=assign or ())
     found = _read(corpus, layout=layout, boxes=boxes, drop_leaks=drop_leaks)
+    kind = spec_for(found, rows)
+    spec = kind.load(find_preset(preset) if preset else None, assignments=assign or ())
     target = out or Workspace.open(workspace).data(Path(corpus).resolve().name)
     job = PrepareJob(
         corpus=found,
@@ -115,7 +123,7 @@ def _as_json(done: PrepareResult) -> dict[str, object]:
         "counts": done.manifest.counts,
         "faces": done.provider,
         "wall_s": done.wall_s,
-        "images_per_core_s": done.images_per_core_s(),
+        "per_core_s": done.records_per_core_s(),
     }
 
 
@@ -124,19 +132,20 @@ def _table(done: PrepareResult) -> Table:
 
     manifest = done.manifest
     table = Table(title=f"{done.uri}  ({manifest.digest()[:12]})", title_justify="left")
-    table.add_column("class")
+    table.add_column("class" if manifest.classes else "style")
     splits = list(manifest.counts)
     for split in splits:
         table.add_column(split, justify="right")
-    for name in manifest.classes:
+    names = manifest.classes or sorted({one for row in manifest.counts.values() for one in row})
+    for name in names:
         table.add_row(name, *(str(manifest.counts[split].get(name, 0)) for split in splits))
     table.add_section()
     table.add_row("all", *(str(sum(manifest.counts[split].values())) for split in splits))
     rejected = ", ".join(f"{code} {count}" for code, count in manifest.rejected.items()) or "none"
-    speeds = done.images_per_core_s().items()
+    speeds = done.records_per_core_s().items()
     table.caption = (
         f"{done.prepared_records} prepared, {done.reused_records} reused, rejected: {rejected}\n"
-        f"{done.wall_s:.1f} s; pictures per core and second: "
+        f"{done.wall_s:.1f} s; records per core and second: "
         + (", ".join(f"{name} {speed:.0f}" for name, speed in speeds) or "nothing to do")
     )
     table.caption_justify = "left"

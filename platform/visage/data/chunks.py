@@ -6,29 +6,20 @@ outcomes there are is itself data: `outcomes.parquet` lists every record of the 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from visage.data.emotion_builder import emotion_row
-from visage.data.emotion_rows import EMOTION_SCHEMA
 from visage.data.records import Record, Split
+from visage.data.row_maker import Row, RowMaker
 from visage.data.shards import ROWS_PART, shard_bytes
 from visage.errors import MediaError
-from visage.faces.mapper import LandmarkRegions, RegionMapper
-from visage.faces.provider import FaceProvider
 from visage.faultpoints import fault_point
-from visage.media.limits import ImageLimits
-from visage.media.sandbox import MediaSandbox, read_media
-from visage.specs.prepare import PrepareSpec
 from visage.store.base import Store
 from visage.store.commit import Commit, commit, read_commit, read_part
 
@@ -44,7 +35,7 @@ OUTCOMES = pa.schema(
     ],
     metadata={"schema": "visage.outcomes/1"},
 )
-Rows = list[dict[str, Any]]
+Rows = list[Row]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,28 +71,16 @@ class ChunkDone:
 
     key: str
     prepared: int
+    """Records that became rows."""
     rejected: int
     seconds: dict[str, float]
-    """By stage: decode, faces, masks, write; empty if it was done before."""
+    """By stage; empty if it was done before."""
 
 
 def prepare_chunk(
-    chunk: Chunk,
-    *,
-    root: Path,
-    classes: Sequence[str],
-    store: Store,
-    spec: PrepareSpec,
-    settings: str,
-    provider: FaceProvider,
-    sandbox: MediaSandbox,
-    regions: RegionMapper | None = None,
+    chunk: Chunk, maker: RowMaker, *, root: Path, store: Store, settings: str
 ) -> ChunkDone:
-    """Make and publish one shard; a shard that stands is left alone.
-
-    `sandbox` decodes the corpus' files, which nobody vouches for; `regions` labels the face crops,
-    by default the landmarks do.
-    """
+    """Make and publish one shard; a shard that stands is left alone."""
     prefix = f"shards/{chunk.key}"
     found = read_commit(store, prefix)
     if found is not None:
@@ -110,18 +89,21 @@ def prepare_chunk(
     if chunk.keep_of is not None:
         rows, outcomes = _kept(store, chunk)
     else:
-        maker = _Maker(root, tuple(classes), spec, provider, sandbox, regions or LandmarkRegions())
-        rows, outcomes = maker.rows(chunk, seconds)
+        rows, outcomes = _made(chunk, maker, root, seconds)
     start = perf_counter()
     fault_point("prepare.before_shard")
-    table = pa.Table.from_pylist(rows, schema=EMOTION_SCHEMA)
+    table = pa.Table.from_pylist(rows, schema=maker.schema)
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(outcomes, schema=OUTCOMES), sink)
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[maker.count_by(row)] = counts.get(maker.count_by(row), 0) + 1
     metadata = {
         "settings": settings,
         "split": chunk.split,
         "rows": len(rows),
-        "counts": _counts(rows, classes),
+        "records": sum(one["code"] is None for one in outcomes),
+        "counts": counts,
         "rejected": _rejected(outcomes),
     }
     parts = {ROWS_PART: shard_bytes(table), OUTCOMES_PART: sink.getvalue()}
@@ -145,65 +127,25 @@ def _kept(store: Store, chunk: Chunk) -> tuple[Rows, Rows]:
     outcomes = [one for one in outcomes if one["fingerprint"] in keep]
     keys = {one["key"] for one in outcomes}
     table = pa.ipc.open_file(read_part(store, prefix, ROWS_PART)).read_all()
-    return [row for row in table.to_pylist() if row["key"] in keys], outcomes
+    rows = table.to_pylist()
+    return [row for row in rows if row.get("clip", row["key"]) in keys], outcomes
 
 
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    """Turns records into rows with one set of tools."""
-
-    root: Path
-    classes: tuple[str, ...]
-    spec: PrepareSpec
-    provider: FaceProvider
-    sandbox: MediaSandbox
-    regions: RegionMapper
-
-    def rows(self, chunk: Chunk, seconds: dict[str, float]) -> tuple[Rows, Rows]:
-        """Rows of the records that could be used, and one outcome for every record."""
-        rows, outcomes = [], []
-        for record, one in zip(chunk.records, chunk.fingerprints, strict=True):
-            outcome: dict[str, Any] = {"fingerprint": one, "key": record.key}
-            try:
-                rows.append(self._row(record, seconds))
-                outcome.update(code=None, detail=None)
-            except MediaError as err:
-                outcome.update(code=err.code, detail=str(err))
-            outcomes.append(outcome)
-        return rows, outcomes
-
-    def _row(self, record: Record, seconds: dict[str, float]) -> dict[str, Any]:
-        if record.label not in self.classes:
-            raise MediaError("bad_label", f"{record.key}: {record.label!r} is not a known class")
-        start = perf_counter()
-        body = read_media(self.root / record.path, max_bytes=ImageLimits().max_bytes)
-        image = self.sandbox.decode_image(body)
-        seconds["decode"] = seconds.get("decode", 0.0) + perf_counter() - start
-        box = (0, 0, image.shape[1], image.shape[0]) if record.is_face_crop else record.box
-        columns = emotion_row(
-            image,
-            provider=self.provider,
-            regions=self.regions,
-            inputs=self.spec.input,
-            box=box,
-            policy=self.spec.face_policy,
-            jpeg_quality=self.spec.jpeg_quality,
-            seconds=seconds,
-        )
-        return {
-            "key": record.key,
-            "label": self.classes.index(record.label),
-            "group": record.group,
-            "source_sha256": hashlib.sha256(body).hexdigest(),
-            **columns,
-        }
-
-
-def _counts(rows: Rows, classes: Sequence[str]) -> dict[str, int]:
-    counts = dict.fromkeys(classes, 0)
-    for row in rows:
-        counts[classes[row["label"]]] += 1
-    return counts
+def _made(
+    chunk: Chunk, maker: RowMaker, root: Path, seconds: dict[str, float]
+) -> tuple[Rows, Rows]:
+    """Rows of the records that could be used, and one outcome for every record."""
+    rows: Rows = []
+    outcomes: Rows = []
+    for record, one in zip(chunk.records, chunk.fingerprints, strict=True):
+        outcome: Row = {"fingerprint": one, "key": record.key}
+        try:
+            rows += maker.rows(record, root, seconds)
+            outcome.update(code=None, detail=None)
+        except MediaError as err:
+            outcome.update(code=err.code, detail=str(err))
+        outcomes.append(outcome)
+    return rows, outcomes
 
 
 def _rejected(outcomes: Rows) -> dict[str, int]:
@@ -217,7 +159,7 @@ def _rejected(outcomes: Rows) -> dict[str, int]:
 def _done(key: str, found: Commit, seconds: dict[str, float]) -> ChunkDone:
     return ChunkDone(
         key=key,
-        prepared=found.metadata["rows"],
+        prepared=found.metadata.get("records", found.metadata["rows"]),
         rejected=sum(found.metadata["rejected"].values()),
         seconds=seconds,
     )

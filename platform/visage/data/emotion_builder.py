@@ -1,24 +1,32 @@
-"""From a decoded picture to the picture-dependent columns of an emotion row."""
+"""From a record to an emotion row: decoded in the sandbox, face found, cropped, labelled."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visage.data.emotion_inputs import EmotionInputs
+from visage.data.emotion_rows import EMOTION_SCHEMA
+from visage.data.records import Record
+from visage.data.row_maker import Row
 from visage.errors import MediaError
-from visage.faces.mapper import RegionMapper
+from visage.faces.mapper import LandmarkRegions, RegionMapper
 from visage.faces.pose import head_pose
 from visage.faces.provider import Box, FaceProvider, Image, clip_box
 from visage.media.image import encode_jpeg, encode_png
+from visage.media.limits import ImageLimits
+from visage.media.sandbox import MediaSandbox, read_media
 from visage.specs.emotion import EmotionInputSpec
+from visage.specs.prepare import EmotionPrepareSpec
 
-__all__ = ["FacePolicy", "emotion_row"]
+__all__ = ["EmotionRowMaker", "FacePolicy", "emotion_row"]
 
 FacePolicy = Literal["largest", "surest", "only"]
 
@@ -28,6 +36,54 @@ class _Located:
     box: Box
     score: float
     landmarks: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmotionRowMaker:
+    """Turns pictures into rows with one set of tools."""
+
+    classes: tuple[str, ...]
+    spec: EmotionPrepareSpec
+    provider: FaceProvider
+    sandbox: MediaSandbox
+    """Decodes the corpus' files, which nobody vouches for."""
+    regions: RegionMapper = field(default_factory=LandmarkRegions)
+    """Labels the face crops."""
+
+    schema = EMOTION_SCHEMA
+
+    def rows(self, record: Record, root: Path, seconds: dict[str, float]) -> list[Row]:
+        """One row; MediaError if the picture cannot be used."""
+        if record.label not in self.classes:
+            raise MediaError("bad_label", f"{record.key}: {record.label!r} is not a known class")
+        start = time.perf_counter()
+        body = read_media(root / record.path, max_bytes=ImageLimits().max_bytes)
+        image = self.sandbox.decode_image(body)
+        seconds["decode"] = seconds.get("decode", 0.0) + time.perf_counter() - start
+        box = (0, 0, image.shape[1], image.shape[0]) if record.is_face_crop else record.box
+        columns = emotion_row(
+            image,
+            provider=self.provider,
+            regions=self.regions,
+            inputs=self.spec.input,
+            box=box,
+            policy=self.spec.face_policy,
+            jpeg_quality=self.spec.jpeg_quality,
+            seconds=seconds,
+        )
+        return [
+            {
+                "key": record.key,
+                "label": self.classes.index(record.label),
+                "group": record.group,
+                "source_sha256": hashlib.sha256(body).hexdigest(),
+                **columns,
+            }
+        ]
+
+    def count_by(self, row: Mapping[str, Any]) -> str:
+        """The class."""
+        return self.classes[int(row["label"])]
 
 
 def emotion_row(

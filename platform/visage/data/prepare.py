@@ -16,13 +16,12 @@ from dataclasses import asdict, dataclass
 
 from visage.data.chunks import Chunk, known_fingerprints
 from visage.data.corpus_files import CorpusFiles, open_files
-from visage.data.emotion_rows import EMOTION_ROWS
 from visage.data.manifest import Manifest, Shard
 from visage.data.records import SPLITS, Corpus, Record, Split
 from visage.data.shards import MANIFEST_NAME, ROWS_PART
 from visage.errors import AlreadyExistsError, CorruptError, DataError
 from visage.faultpoints import fault_point
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec, PrepareSpec
 from visage.store.base import Store
 from visage.store.commit import MARKER, read_commit
 
@@ -45,10 +44,7 @@ def settings_digest(spec: PrepareSpec, *, provider: str, regions: str = "landmar
 
     `provider` and `regions` are the names of the tools that the spec's choices became.
     """
-    relevant = spec.model_dump(
-        mode="json", include={"recipe", "input", "face_policy", "jpeg_quality"}
-    )
-    text = json.dumps([EMOTION_ROWS, provider, regions, relevant], sort_keys=True)
+    text = json.dumps([spec.kind, provider, regions, spec.content()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -69,7 +65,7 @@ def plan_chunks(corpus: Corpus, store: Store, spec: PrepareSpec, *, settings: st
         DataError: the corpus holds clips, of which frames must be drawn first, or no emotions.
         CorruptError: a finished shard lost a part.
     """
-    _refuse_clips(corpus)
+    _refuse_others(corpus, spec)
     files = open_files(corpus.root)
     wanted = {fingerprint(files, record): record for record in corpus.records}
     standing: list[str] = []
@@ -114,11 +110,13 @@ def assemble(
     shards: list[Shard] = []
     counts: dict[str, dict[str, int]] = {}
     rejected: dict[str, int] = {}
+    prepared = 0
     for key in sorted(keys):
         found = read_commit(store, f"shards/{key}")
         if found is None:
             raise DataError(f"{store.uri}/shards/{key}: not finished; run prepare again")
         _add(rejected, found.metadata["rejected"])
+        prepared += found.metadata.get("records", found.metadata["rows"])
         if not found.metadata["rows"]:
             continue
         part, split = found.parts[ROWS_PART], found.metadata["split"]
@@ -132,9 +130,9 @@ def assemble(
             )
         )
         _add(counts.setdefault(split, {}), found.metadata["counts"])
-    _reconcile(corpus, shards, rejected, spec)
+    _reconcile(corpus, prepared, rejected, spec)
     manifest = Manifest(
-        kind=EMOTION_ROWS,
+        kind=spec.kind,
         classes=corpus.classes,
         shards=tuple(shards),
         settings={**spec.model_dump(mode="json"), "faces": provider},
@@ -148,6 +146,18 @@ def assemble(
         store.put(f"manifests/{hashlib.sha256(body).hexdigest()[:32]}.json", body)
     store.replace(MANIFEST_NAME, body)
     return manifest
+
+
+def _refuse_others(corpus: Corpus, spec: PrepareSpec) -> None:
+    """Say what to do with a corpus that holds another kind of media than the rows are made of."""
+    if isinstance(spec, EmotionPrepareSpec):
+        _refuse_clips(corpus)
+    others = sum(record.kind not in spec.accepts for record in corpus.records)
+    if others:
+        raise DataError(
+            f"{corpus.root}: {others} of {len(corpus.records)} records are no "
+            f"{' or '.join(spec.accepts)}; rows of kind {spec.kind} cannot be made of them"
+        )
 
 
 def _refuse_clips(corpus: Corpus) -> None:
@@ -213,9 +223,9 @@ def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
 
 
 def _reconcile(
-    corpus: Corpus, shards: Sequence[Shard], rejected: Mapping[str, int], spec: PrepareSpec
+    corpus: Corpus, prepared: int, rejected: Mapping[str, int], spec: PrepareSpec
 ) -> None:
-    prepared, refused = sum(shard.rows for shard in shards), sum(rejected.values())
+    refused = sum(rejected.values())
     if prepared + refused != len(corpus.records):
         raise DataError(
             f"{corpus.root}: {len(corpus.records)} records, but {prepared} prepared and "

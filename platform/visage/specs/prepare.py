@@ -1,35 +1,109 @@
-"""Spec of `visage prepare`: from a corpus on disk to shards."""
+"""Specs of `visage prepare`: from a corpus on disk to shards, one for each kind of rows."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from visage.specs.audio import AudioFrontSpec
 from visage.specs.base import Spec
 from visage.specs.emotion import EmotionInputSpec
 
-__all__ = ["PrepareSpec"]
+__all__ = ["PREPARE_SPECS", "ClipPrepareSpec", "EmotionPrepareSpec", "PrepareSpec",
+           "SpeechPrepareSpec"]  # fmt: skip
+
+SCHEDULING = {"rows_per_shard", "val_fraction", "seed", "max_rejected_share", "faces"}
+"""Keys that decide where rows go, not what they hold; `faces` counts by what it became."""
 
 
 class PrepareSpec(Spec):
-    """Everything that decides what a prepared row holds.
+    """What every kind of rows shares."""
 
-    Its digest is part of every shard's key.
-    """
+    kind: ClassVar[str]
+    """Schema of the rows that are made."""
+    accepts: ClassVar[tuple[str, ...]]
+    """Kinds of records that can become rows."""
 
-    recipe: Literal["emotion"] = "emotion"
-    """For which family of recipes the rows are made."""
-    input: EmotionInputSpec = EmotionInputSpec()
     faces: Literal["auto", "dlib68", "fan"] = "auto"
     """Face provider; auto takes the best one that works offline."""
-    face_policy: Literal["surest", "largest", "only"] = "surest"
-    """Which face counts where the corpus states none."""
     jpeg_quality: int = Field(95, ge=50, le=100)
     rows_per_shard: int = Field(256, ge=1, le=100_000)
+    """Records of one shard."""
     val_fraction: float = Field(0.1, ge=0.0, lt=0.5)
     """Taken from train, whole groups at a time, where the corpus has no validation split."""
     seed: int = 0
     """Of the validation draw."""
     max_rejected_share: float = Field(0.5, ge=0.0, le=1.0)
     """Give up, with counts, if more of the records than this cannot be used."""
+
+    def content(self) -> dict[str, object]:
+        """The keys that decide what a row holds."""
+        return self.model_dump(mode="json", exclude=SCHEDULING)
+
+
+class EmotionPrepareSpec(PrepareSpec):
+    """Pictures to faces and contexts; its content is part of every shard's key."""
+
+    kind: ClassVar[str] = "emotion/1"
+    accepts: ClassVar[tuple[str, ...]] = ("image",)
+
+    recipe: Literal["emotion"] = "emotion"
+    """For which family of recipes the rows are made."""
+    input: EmotionInputSpec = EmotionInputSpec()
+    face_policy: Literal["surest", "largest", "only"] = "surest"
+    """Which face counts where the corpus states none."""
+
+
+class ClipPrepareSpec(PrepareSpec):
+    """Clips of one talking person to segments of trajectories and pictures."""
+
+    kind: ClassVar[str] = "clips/1"
+    accepts: ClassVar[tuple[str, ...]] = ("video",)
+
+    recipe: Literal["clips"] = "clips"
+    size: int = Field(512, ge=32, le=1024, multiple_of=2)
+    """Side of the stored square pictures, pixels."""
+    margin: float = Field(0.35, ge=0.0, le=2.0)
+    """Room around the face, as a share of the height of all its points, on every side."""
+    segment_s: float = Field(4.0, ge=0.5, le=60.0)
+    """Length of a row; a clip is cut into equal rows at least this long."""
+    shortest_s: float = Field(1.0, ge=0.2, le=60.0)
+    """Shorter clips are rejected; one between both becomes one row."""
+    longest_s: float = Field(600.0, ge=1.0)
+    """Longer clips are rejected: their pictures would not fit into a worker's memory."""
+    points_sigma_s: float = Field(0.02, ge=0.0, le=0.5)
+    """Smoothing of tracked points over time; true points of drawn clips are left as they are."""
+    pose_sigma_s: float = Field(0.05, ge=0.0, le=0.5)
+    """Smoothing of the measured head pose over time."""
+    rows_per_shard: int = Field(8, ge=1, le=100_000)
+    """Clips of one shard."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ClipPrepareSpec:
+        if self.shortest_s > self.segment_s:
+            raise ValueError("shortest_s must not be longer than segment_s")
+        return self
+
+
+class SpeechPrepareSpec(PrepareSpec):
+    """Recordings, or the sound of clips, to log-mel frames."""
+
+    kind: ClassVar[str] = "speech/1"
+    accepts: ClassVar[tuple[str, ...]] = ("audio", "video")
+
+    recipe: Literal["speech"] = "speech"
+    front: AudioFrontSpec = AudioFrontSpec()
+    """How frames are made; the audio encoder that learns from them must have the same."""
+    shortest_s: float = Field(1.0, ge=0.1, le=60.0)
+    """Shorter recordings are rejected."""
+    segment_s: float = Field(30.0, ge=1.0, le=600.0)
+    """Longer recordings are cut into equal rows at least this long."""
+
+
+PREPARE_SPECS: dict[str, type[PrepareSpec]] = {
+    "emotion": EmotionPrepareSpec,
+    "clips": ClipPrepareSpec,
+    "speech": SpeechPrepareSpec,
+}
+"""By the family of recipes that learn from the rows."""

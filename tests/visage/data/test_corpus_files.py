@@ -17,7 +17,7 @@ from visage.data.readers import read_corpus
 from visage.data.readers.tree import scan
 from visage.errors import DataError, NotFoundError
 from visage.media.image import encode_png
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec
 from visage.store.local import LocalStore
 from visage.store.open import open_store
 
@@ -86,7 +86,7 @@ def test_a_prefix_with_nothing_below_it_is_refused(s3_uri: str) -> None:
 
 def test_a_replaced_picture_is_prepared_again_and_no_other(s3_uri: str, tmp_path: Path) -> None:
     root = _plant(s3_uri, _caer_s())
-    spec, out = PrepareSpec.parse({"rows_per_shard": 1}), LocalStore(tmp_path)
+    spec, out = EmotionPrepareSpec.parse({"rows_per_shard": 1}), LocalStore(tmp_path)
 
     def planned() -> dict[str, str]:
         chunks = plan_chunks(read_corpus(root), out, spec, settings="s").chunks

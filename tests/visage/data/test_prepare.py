@@ -19,7 +19,7 @@ from visage.data.prepare import assemble, settings_digest
 from visage.data.records import SPLITS, Corpus
 from visage.data.shards import MANIFEST_NAME, ShardRows, load_manifest
 from visage.errors import CorruptError, DataError
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec
 from visage.store.open import open_store
 
 
@@ -136,7 +136,7 @@ def test_only_settings_that_decide_a_rows_content_prepare_it_again(
     change: dict[str, object], again: int, root: Path, tmp_path: Path
 ) -> None:
     prepare(corpus_of(root), tmp_path / "out")
-    spec = PrepareSpec.parse({**SPEC.model_dump(), **change})
+    spec = EmotionPrepareSpec.parse({**SPEC.model_dump(), **change})
     assert prepare(corpus_of(root), tmp_path / "out", spec).asked == again
 
 

@@ -15,7 +15,7 @@ from visage.data.readers import read_corpus
 from visage.data.readers.voxceleb2 import clip_truth
 from visage.data.records import Record
 from visage.errors import CorruptError, DataError, SpecError
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec
 from visage.store.local import LocalStore
 
 VIDEO = "21Uxsk56VDQ"
@@ -125,7 +125,7 @@ def test_emotion_prepare_refuses_a_corpus_without_emotions_in_a_sentence(tmp_pat
     corpus = read_corpus(voxceleb2(tmp_path / "vox"))
 
     with pytest.raises(DataError, match="voxceleb2 states no emotions"):
-        plan_chunks(corpus, LocalStore(tmp_path / "out"), PrepareSpec(), settings="x")
+        plan_chunks(corpus, LocalStore(tmp_path / "out"), EmotionPrepareSpec(), settings="x")
 
 
 def test_a_record_without_a_style_keeps_the_fingerprint_it_had_before_styles(

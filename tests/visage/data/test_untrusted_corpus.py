@@ -13,12 +13,13 @@ import pytest
 from prepare_life import SPEC, DrawnProvider, corpus_of, draw_picture, plan_of
 
 from visage.data.chunks import OUTCOMES_PART, prepare_chunk
+from visage.data.emotion_builder import EmotionRowMaker
 from visage.data.prepare import assemble, settings_digest
 from visage.data.records import Corpus
 from visage.errors import DataError
 from visage.faces.provider import Face, Image
 from visage.media.sandbox import MediaSandbox
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec
 from visage.store.commit import read_part
 from visage.store.open import open_store
 
@@ -53,7 +54,7 @@ def _outcomes(
     out: Path,
     sandbox: MediaSandbox,
     *,
-    spec: PrepareSpec = SPEC,
+    spec: EmotionPrepareSpec = SPEC,
     provider: DrawnProvider | None = None,
 ) -> tuple[dict[str, str | None], list[str]]:
     """Code by file name, and the keys of the chunks."""
@@ -61,11 +62,11 @@ def _outcomes(
     settings = settings_digest(spec, provider="drawn")
     found: dict[str, str | None] = {}
     chunks = plan_of(corpus, out, spec).chunks
+    maker = EmotionRowMaker(
+        classes=corpus.classes, spec=spec, provider=provider or DrawnProvider(), sandbox=sandbox
+    )
     for chunk in chunks:
-        prepare_chunk(
-            chunk, root=Path(corpus.root), classes=corpus.classes, store=store, spec=spec,
-            settings=settings, provider=provider or DrawnProvider(), sandbox=sandbox,
-        )  # fmt: skip
+        prepare_chunk(chunk, maker, root=Path(corpus.root), store=store, settings=settings)
         part = read_part(store, f"shards/{chunk.key}", OUTCOMES_PART)
         for row in pq.read_table(io.BytesIO(part)).to_pylist():
             found[Path(row["key"]).stem] = row["code"]

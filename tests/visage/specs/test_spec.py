@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from visage.errors import SpecError
 from visage.specs.base import Spec, parse_assignment
-from visage.specs.prepare import PrepareSpec
+from visage.specs.prepare import EmotionPrepareSpec
 from visage.specs.train import EmotionTrainSpec, OptimizerSpec, TrainSpec
 from visage_jobs.presets import FOLDER, find_preset, preset_names
 
@@ -189,7 +189,7 @@ def test_a_learning_rate_below_its_floor_is_refused() -> None:
         _load("optimizer.lr=1e-4", "schedule.floor_lr=1e-3")
 
 
-@pytest.mark.parametrize("spec", [EmotionTrainSpec, TrainSpec, PrepareSpec, OptimizerSpec])
+@pytest.mark.parametrize("spec", [EmotionTrainSpec, TrainSpec, EmotionPrepareSpec, OptimizerSpec])
 def test_every_field_of_a_spec_is_of_a_plain_kind(spec: type[Spec]) -> None:
     body = yaml.safe_load(spec().to_yaml())
     assert spec.parse(body) == spec()

@@ -70,6 +70,15 @@ def _frame(request: Request) -> Answer:
     return read_frame(_file(request), request.arguments["index"], limits=limits)
 
 
+def _frames(request: Request) -> Answer:
+    limits = VideoLimits(**request.limits)
+    start, stop = request.arguments["start"], request.arguments["stop"]
+    found = list(iter_frames(_file(request), limits=limits, start=start, stop=stop))
+    if len({one.shape for one in found}) > 1:
+        raise MediaError("unsupported_format", "the size of the picture changes within the clip")
+    return np.stack(found) if found else {"frames": 0}
+
+
 def _count(request: Request) -> Answer:
     limits = VideoLimits(**request.limits)
     return {"frames": sum(1 for _ in iter_frames(_file(request), limits=limits))}
@@ -84,6 +93,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "image": _image,
     "probe": _probe,
     "frame": _frame,
+    "frames": _frames,
     "count": _count,
     "sound": _sound,
 }

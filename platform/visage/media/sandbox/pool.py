@@ -12,11 +12,12 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from visage.errors import MediaError, SandboxError, SpecError
@@ -32,6 +33,8 @@ __all__ = ["MediaSandbox"]
 
 TRIES = 2
 """Of a file on which the child dies; the second proves that it was the file."""
+RUN_BYTES = 192 * 2**20
+"""Of decoded frames that travel at once."""
 LEAK_BYTES = 256 * 2**20
 """A child that has grown by more between two requests is replaced."""
 _MIB = 2**20
@@ -116,6 +119,33 @@ class MediaSandbox:
         """As `visage.media.video.read_frame`; MediaError also `timeout` and `crashed`."""
         with opened_media(path) as descriptor:
             return self._array(self._clip("frame", path, descriptor, limits, {"index": index}))
+
+    def iter_frames(
+        self, path: Path, info: VideoInfo, *, limits: VideoLimits | None = None
+    ) -> Iterator[Image]:
+        """All frames of a clip in order, decoded a bounded run at a time.
+
+        Args:
+            info: What `probe_video` said of the clip; it decides how long a run may be.
+        """
+        run = max(1, RUN_BYTES // (info.width * info.height * 3))
+        start = 0
+        while True:
+            with opened_media(path) as descriptor:
+                span = {"start": start, "stop": start + run}
+                ask = self._clip("frames", path, descriptor, limits, span)
+                more = 2 * RUN_BYTES  # the frames, and the array that they become
+                found = self._ask(
+                    replace(ask, memory_bytes=ask.memory_bytes + more, answer_bytes=RUN_BYTES)
+                )
+            if not isinstance(found, np.ndarray):  # no frame is left
+                return
+            if found.ndim != 4:
+                raise MediaError("crashed", f"{path}: the decoder gave no run of frames")
+            yield from found
+            if len(found) < run:
+                return
+            start += run
 
     def count_frames(self, path: Path, *, limits: VideoLimits | None = None) -> int:
         """Frames that really come out of a clip; all of it is decoded."""

@@ -244,14 +244,15 @@ def _refusal(head: Mapping[str, Any], payload_bytes: int) -> MediaError | SpecEr
 
 
 def _empty(head: Mapping[str, Any], payload_bytes: int | None, *, most_bytes: int) -> NDArray[Any]:
-    """Room for the announced array: a picture (H, W, 3) uint8, or samples (N,) float32.
+    """Room for the announced array: a picture (H, W, 3) or pictures (N, H, W, 3) uint8, or samples
+    (N,) float32.
 
     Without `payload_bytes` the array lies in the window.
     """
     shape, kind = head.get("shape"), head.get("dtype")
     if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
         raise BrokenWireError("an array without a shape")
-    is_picture = kind == "uint8" and len(shape) == 3 and shape[2] == 3
+    is_picture = kind == "uint8" and len(shape) in (3, 4) and shape[-1] == 3
     if not is_picture and not (kind == "float32" and len(shape) == 1):
         raise BrokenWireError("an array of another kind")
     dtype = np.dtype(np.uint8 if is_picture else np.float32)
