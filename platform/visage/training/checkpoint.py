@@ -144,11 +144,12 @@ class CheckpointWriter:
         self._under_way: Future[_Written] | None = None
         self._unpublished: list[LedgerRow] = []
         self._last_success_s = clock()
+        self._waiting_since_s = math.inf
         self._problem = ""
         self._held: _Held | None = None
         self._is_stuck = False
         self.is_overdue = False
-        """Nothing could be published for longer than the age limit."""
+        """Found when a write was settled: nothing was published within the age limit."""
         self.newest: str | None = None
         """Name of the newest checkpoint published by this writer."""
         self.ledger: str | None = None
@@ -177,6 +178,11 @@ class CheckpointWriter:
         """Whether a write is under way; a save that can wait should come later then."""
         return self._under_way is not None and not self._under_way.done()
 
+    @property
+    def is_late(self) -> bool:
+        """Whether a state has waited to be published for longer than the age limit."""
+        return self._clock() - self._waiting_since_s >= self._age_limit_s
+
     def finish(self, *, until: float = math.inf) -> str:
         """Wait, until a time on the writer's clock, for what was handed over to be published.
 
@@ -201,22 +207,23 @@ class CheckpointWriter:
         if self._under_way is None:
             return
         under_way, self._under_way = self._under_way, None
-        limit_s = min(max(until - self._clock(), 0.0), WRITE_LIMIT_S)
+        left_s = min(until, self._waiting_since_s + self._age_limit_s) - self._clock()
+        limit_s = min(max(left_s, 0.0), WRITE_LIMIT_S)
         try:
             written = under_way.result(timeout=limit_s)
         except TimeoutError:
-            self._is_stuck = True
+            self._is_stuck, self.is_overdue = True, self.is_late
             self._problem = "the store had not taken it in time"
             return
         except StoreError as err:
             age_s = self._clock() - self._last_success_s
-            self.is_overdue = age_s > self._age_limit_s
+            self.is_overdue = self.is_late
             log.warning("checkpoint not published (%s); the newest is %.0f s old", err, age_s)
             self._problem = f"{err}; the newest one is {age_s:.0f} s old"
             return
         self.newest, self.ledger = written.name, written.ledger
         self._unpublished = [row for row in self._unpublished if row.step >= written.step]
-        self._last_success_s = self._clock()
+        self._last_success_s, self._waiting_since_s = self._clock(), math.inf
         if self._held and self._held.name == written.name:
             self._held = None
 
@@ -235,6 +242,7 @@ class CheckpointWriter:
     ) -> _Held:
         self._unpublished += rows
         name = f"{state.step:010d}-{secrets.token_hex(3)}"
+        self._waiting_since_s = min(self._waiting_since_s, self._clock())
         self._held = _Held(name=name, state=state, snapshots=dict(snapshots))
         return self._held
 

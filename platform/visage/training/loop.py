@@ -233,8 +233,9 @@ class _Pace:
         }
 
     def _is_writing(self) -> bool:
-        """A slow store delays the next save, never a training step."""
-        return self._loop.writer is not None and self._loop.writer.is_busy
+        """A slow store delays the next save, never a training step, until its limit is over."""
+        writer = self._loop.writer
+        return writer is not None and writer.is_busy and not writer.is_late
 
     def count(self, samples: int, wait_s: float) -> None:
         """Add one step's samples and data wait."""

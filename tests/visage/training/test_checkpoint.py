@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -80,15 +81,31 @@ def test_training_goes_on_until_the_newest_checkpoint_is_too_old(store: Store) -
     now_s = [0.0]
     writer = _writer(store, now_s)
     store.fails = True
-    now_s[0] = 59.0
+    now_s[0] = 100.0
     writer.save(RunState(step=2), SNAPSHOTS, _rows(0, 1))
+    now_s[0] = 159.0
     writer.settle()
     assert not writer.is_overdue
-    now_s[0] = 61.0
     writer.save(RunState(step=4), SNAPSHOTS, _rows(2, 3))
+    wait([writer._under_way])  # type: ignore[list-item]
+    now_s[0] = 161.0
     writer.settle()
     assert writer.is_overdue
-    assert "61 s old" in writer.take_problem()
+    assert "161 s old" in writer.take_problem()
+    writer.close()
+
+
+def test_a_write_that_hangs_is_waited_for_no_longer_than_the_age_limit(store: Store) -> None:
+    now_s = [0.0]
+    writer = _writer(store, now_s)
+    store.gate.clear()
+    writer.save(RunState(step=2), SNAPSHOTS, _rows(0, 1))
+    assert not writer.is_late
+    now_s[0] = 60.0
+    assert writer.is_late
+    writer.settle()
+    assert writer.is_overdue
+    store.gate.set()
     writer.close()
 
 

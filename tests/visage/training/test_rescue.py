@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,127 +74,133 @@ def _weights(run: Path) -> str:
     return found.parts["model.safetensors"].sha256
 
 
-@pytest.fixture
-def break_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Makes writes under folder/run fail ("down"), wait ("slow") or work ("up")."""
-    put, way, gate = LocalStore.put, {"is": "up"}, threading.Event()
+class Broken:
+    """Writes under a folder fail ("down"), wait ("slow") or work ("up")."""
 
-    def broken(self: LocalStore, key: str, body: bytes) -> None:
-        if self.uri.startswith(str(tmp_path / "run")):
-            if way["is"] == "slow":
-                gate.wait(30.0)
-            if way["is"] == "down":
-                raise StoreError("the store is down")
-        put(self, key, body)
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._folder, self._gate, self.way = str(folder), threading.Event(), "up"
+        put = LocalStore.put
 
-    monkeypatch.setattr(LocalStore, "put", broken)
+        def broken(store: LocalStore, key: str, body: bytes) -> None:
+            if store.uri.startswith(self._folder):
+                if self.way == "slow":
+                    self._gate.wait(30.0)
+                if self.way == "down":
+                    raise StoreError("the store is down")
+            put(store, key, body)
 
-    def switch(to: str) -> None:
-        way["is"] = to
-        if to == "up":
-            gate.set()
+        patch.setattr(LocalStore, "put", broken)
 
-    return switch
+    def mend(self) -> None:
+        """Everything works again."""
+        self.way = "up"
+        self._gate.set()
 
 
-def _lose_the_store(
-    folder: Path, data_uri: str, break_store: Callable[[str], None], **changes: object
-) -> str:
-    """Train until the store was away for longer than the limit; what a person is told."""
-    limits = {"checkpoint_every_s": 0.001, "checkpoint_age_limit_s": 0.002, **changes}
-    with pytest.raises(RescuedError, match="run the same command again") as caught:
-        _train(folder, data_uri, lambda step: step == 8 and break_store("down"), **limits)
+LIMITS = {"checkpoint_every_s": 0.001, "checkpoint_age_limit_s": 1.0}
+
+
+@pytest.fixture(scope="module")
+def lost(data_uri: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run whose store was down for longer than the limit, and what a person was told."""
+    folder = tmp_path_factory.mktemp("lost")
+    with pytest.MonkeyPatch.context() as patch:
+        broken = Broken(folder / "run", patch)
+
+        def go_down(step: int) -> None:
+            if step >= 7:
+                broken.way = "down"
+                threading.Event().wait(0.3)
+
+        with pytest.raises(RescuedError, match="run the same command again") as caught:
+            _train(folder, data_uri, go_down, **LIMITS)
     assert caught.value.exit_code == 75
-    break_store("up")
-    return str(caught.value)
+    return folder, str(caught.value)
 
 
-LIMITS = {"checkpoint_every_s": 0.001, "checkpoint_age_limit_s": 0.002}
+@pytest.fixture
+def copy(lost: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the lost run to go on from."""
+    shutil.copytree(lost[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def _kept(folder: Path) -> str:
+    (name,) = list_checkpoints(open_store(str(folder / "here")))
+    return name
+
+
+def _step(name: str) -> int:
+    return int(name.partition("-")[0])
 
 
 def test_a_store_away_for_too_long_costs_no_step_where_the_copy_is_found(
-    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
+    data_uri: str, unbroken: str, lost: tuple[Path, str], copy: Path
 ) -> None:
-    told = _lose_the_store(tmp_path, data_uri, break_store)
+    folder, told = lost
     assert "the store is down" in told
-    assert str(tmp_path / "here") in told
-    kept = list_checkpoints(open_store(str(tmp_path / "here")))
-    assert len(kept) == 1
-    assert int(kept[0].split("-")[0]) >= 8
-    events = _train(tmp_path, data_uri, **LIMITS)
-    assert events[0] == {"type": "adopted", "checkpoint": kept[0]}
-    assert events[1]["step"] == int(kept[0].split("-")[0])
-    assert not (tmp_path / "here").exists()
-    assert verify_run(str(tmp_path / "run")).is_exact
-    assert _weights(tmp_path / "run") == unbroken
+    assert f"kept on {socket.gethostname()} in {folder / 'here'}" in told
+    kept = _kept(copy)
+    assert 8 < _step(kept) < 16, "it did not end at the limit"
+    events = _train(copy, data_uri, **LIMITS)
+    assert events[0] == {"type": "adopted", "checkpoint": kept}
+    assert events[1]["step"] == _step(kept)
+    assert not (copy / "here").exists()
+    assert verify_run(str(copy / "run")).is_exact
+    assert _weights(copy / "run") == unbroken
 
 
 def test_the_copy_of_a_lost_machine_costs_only_the_steps_since_the_last_checkpoint(
-    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
+    data_uri: str, unbroken: str, copy: Path
 ) -> None:
-    _lose_the_store(tmp_path, data_uri, break_store)
-    shutil.rmtree(tmp_path / "here")
-    assert _train(tmp_path, data_uri, **LIMITS)[0]["step"] > 0
-    assert _weights(tmp_path / "run") == unbroken
+    shutil.rmtree(copy / "here")
+    assert 0 < _train(copy, data_uri, **LIMITS)[0]["step"] <= 8
+    assert _weights(copy / "run") == unbroken
 
 
 def test_a_copy_moved_into_the_run_by_hand_is_a_checkpoint_like_any_other(
-    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
+    data_uri: str, unbroken: str, copy: Path
 ) -> None:
-    _lose_the_store(tmp_path, data_uri, break_store)
-    kept = list_checkpoints(open_store(str(tmp_path / "here")))[0]
-    shutil.copytree(tmp_path / "here", tmp_path / "run", dirs_exist_ok=True)
-    assert _train(tmp_path, data_uri, **LIMITS)[0]["step"] == int(kept.split("-")[0])
-    assert _weights(tmp_path / "run") == unbroken
+    kept = _kept(copy)
+    shutil.copytree(copy / "here", copy / "run", dirs_exist_ok=True)
+    assert _train(copy, data_uri, **LIMITS)[0]["step"] == _step(kept)
+    assert _weights(copy / "run") == unbroken
 
 
 @pytest.mark.parametrize("damage", ["flip", "other", "history"])
 def test_a_copy_that_does_not_fit_is_named_and_left_alone(
-    damage: str, data_uri: str, unbroken: str, tmp_path: Path,
-    break_store: Callable[[str], None], caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    _lose_the_store(tmp_path, data_uri, break_store)
+    damage: str, data_uri: str, unbroken: str, copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     match damage:
         case "flip":
-            part = next((tmp_path / "here" / "checkpoints").glob("*/model.*"))
+            part = next((copy / "here" / "checkpoints").glob("*/model.*"))
             body = bytearray(part.read_bytes())
             body[len(body) // 2] ^= 1
             part.write_bytes(bytes(body))
         case "other":
-            there = tmp_path / "here" / "run.json"
+            there = copy / "here" / "run.json"
             there.write_text(there.read_text().replace('"spec_digest": "', '"spec_digest": "0'))
         case "history":
-            shutil.rmtree(tmp_path / "run")
-    _train(tmp_path, data_uri, **LIMITS)
-    assert "not used" in caplog.text
-    assert str(tmp_path / "here") in caplog.text
-    assert (tmp_path / "here").exists()
-    assert _weights(tmp_path / "run") == unbroken
+            shutil.rmtree(copy / "run")
+    _train(copy, data_uri, **LIMITS)
+    assert f"{copy / 'here'}: not used" in caplog.text
+    assert (copy / "here").exists()
+    assert _weights(copy / "run") == unbroken
 
 
-def test_a_copy_older_than_what_the_store_has_is_dropped(
-    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
-) -> None:
-    _lose_the_store(tmp_path, data_uri, break_store)
-    shutil.move(tmp_path / "here", tmp_path / "away")
-    with pytest.raises(PreemptedError):
-        _train(tmp_path, data_uri, stop_at=5, **LIMITS)
-    shutil.move(tmp_path / "away", tmp_path / "here")
-    newest = list_checkpoints(open_store(str(tmp_path / "run")))[-1]
-    store = open_store(str(tmp_path / "run"))
-    assert Rescue(tmp_path / "here", read_run(store)).adopt(store) == ""
+def test_a_copy_older_than_what_the_store_has_is_dropped(data_uri: str, copy: Path) -> None:
+    shutil.copytree(copy / "here", copy / "later")
+    _train(copy, data_uri, **LIMITS)
+    store = open_store(str(copy / "run"))
+    newest = list_checkpoints(store)[-1]
+    assert Rescue(copy / "later", read_run(store)).adopt(store) == ""
     assert list_checkpoints(store)[-1] == newest
-    assert not (tmp_path / "here").exists()
+    assert not (copy / "later").exists()
 
 
-def test_ranks_of_one_machine_adopt_a_copy_once(
-    data_uri: str, tmp_path: Path, break_store: Callable[[str], None]
-) -> None:
-    _lose_the_store(tmp_path, data_uri, break_store)
-    kept = list_checkpoints(open_store(str(tmp_path / "here")))[0]
-    store = open_store(str(tmp_path / "run"))
-    rescue, found = Rescue(tmp_path / "here", read_run(store)), []
-    barrier = threading.Barrier(4)
+def test_ranks_of_one_machine_adopt_a_copy_once(copy: Path) -> None:
+    kept, store, found = _kept(copy), open_store(str(copy / "run")), []
+    rescue, barrier = Rescue(copy / "here", read_run(store)), threading.Barrier(4)
 
     def adopt() -> None:
         barrier.wait(10.0)
@@ -211,13 +218,18 @@ def test_ranks_of_one_machine_adopt_a_copy_once(
 
 
 def test_a_stop_with_a_store_slower_than_the_grace_keeps_the_state_here(
-    data_uri: str, unbroken: str, tmp_path: Path, break_store: Callable[[str], None]
+    data_uri: str, unbroken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    broken = Broken(tmp_path / "run", monkeypatch)
+
+    def go_slow(step: int) -> None:
+        if step == 6:
+            broken.way = "slow"
+
     with pytest.raises(PreemptedError, match=r"after step 8; .* kept on") as caught:
-        _train(tmp_path, data_uri, lambda step: step == 6 and break_store("slow"),
-               stop_at=7, left_s=0.2, checkpoint_every_steps=None)  # fmt: skip
+        _train(tmp_path, data_uri, go_slow, stop_at=7, left_s=0.2, checkpoint_every_steps=None)
     assert caught.value.exit_code == 75
-    break_store("up")
+    broken.mend()
     events = _train(tmp_path, data_uri, checkpoint_every_steps=None)
     assert next(one for one in events if one["type"] == "started")["step"] == 8
     assert verify_run(str(tmp_path / "run")).is_exact

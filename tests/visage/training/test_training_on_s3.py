@@ -99,10 +99,12 @@ def test_a_store_that_stays_away_too_long_ends_the_run_with_75_and_it_continues(
     proxy: FaultProxy, s3_uri: str, quiet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_corpus(f"{s3_uri}/data/tiny")
-    limits = {"checkpoint_every_s": 0.1, "checkpoint_age_limit_s": 0.3}
+    limits = {"checkpoint_every_s": 0.1, "checkpoint_age_limit_s": 2.0}
 
     def go_down(step: int) -> None:
-        proxy.faults.is_down = step >= 8
+        if step >= 8:
+            proxy.faults.is_down = True
+            threading.Event().wait(0.4)
 
     with monkeypatch.context() as hasty:
         hasty.setattr("visage.store.s3.RetryBudget", lambda: RetryBudget(deadline_s=0.6))
