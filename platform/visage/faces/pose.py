@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from visage.errors import MediaError
 from visage.faces.provider import Landmarks
 
-__all__ = ["HeadPose", "head_pose", "project_head", "rotation_of"]
+__all__ = ["HeadPose", "angles_of", "head_pose", "project_head", "rotation_of"]
 
 Matrix = NDArray[np.float64]
 
@@ -100,7 +100,7 @@ def head_pose(
     fitted, _ = cv2.projectPoints(model, rotation, translation, camera, None)
     error_px = float(np.sqrt(((fitted[:, 0] - observed) ** 2).sum(axis=1).mean()))
     matrix, _ = cv2.Rodrigues(rotation)
-    yaw, pitch, roll = _angles(matrix)
+    yaw, pitch, roll = angles_of(matrix)
     x, y, z = (float(value) for value in translation[:, 0])
     return HeadPose(
         yaw_deg=yaw,
@@ -147,7 +147,7 @@ def _camera(width: int, height: int, focal_px: float | None) -> Matrix:
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
-def _angles(rotation: Matrix) -> tuple[float, float, float]:
+def angles_of(rotation: Matrix) -> tuple[float, float, float]:
     """Yaw, pitch and roll in degrees; the inverse of `rotation_of`."""
     nose = rotation @ np.array([0.0, 0.0, -1.0])
     yaw = math.degrees(math.atan2(nose[0], -nose[2]))

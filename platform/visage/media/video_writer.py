@@ -39,6 +39,7 @@ def write_video(
     crf: int = 18,
     preset: str = "veryfast",
     audio_bit_rate: int = 96_000,
+    threads: int | None = None,
 ) -> int:
     """Write RGB frames, and sound if given, as an MP4 file; returns the number of frames.
 
@@ -55,6 +56,7 @@ def write_video(
         crf: Constant rate factor of x264; smaller is better, 18 is visually lossless.
         preset: Speed preset of x264.
         audio_bit_rate: Bits a second of the sound.
+        threads: Of the encoder; as many as it likes by default, but the bytes depend on how many.
 
     Raises:
         MediaError: `empty` without frames.
@@ -74,8 +76,8 @@ def write_video(
                 _audio_stream(out, audio_rate, audio_bit_rate) if sound is not None else None,
                 sound=sound,
                 rate=rate,
-                crf=crf,
-                preset=preset,
+                options={"crf": str(crf), "preset": preset}
+                | ({} if threads is None else {"threads": str(threads)}),
             )
         _publish(partial, path)
     finally:
@@ -91,15 +93,14 @@ def _encode(
     *,
     sound: NDArray[np.float32] | None,
     rate: Fraction,
-    crf: int,
-    preset: str,
+    options: dict[str, str],
 ) -> int:
     """Feed frames and the sound that belongs to them; returns the number of frames."""
     first = next(frames, None)
     if first is None:
         raise MediaError("empty", f"{path}: no frames to write")
     height, width = _checked_frame(path, first, 0, None)
-    stream = _video_stream(out, width, height, rate, {"crf": str(crf), "preset": preset})
+    stream = _video_stream(out, width, height, rate, options)
     packets = None if audio_stream is None else _AudioFeed(audio_stream, sound)
     count = 0
     frame: Image | None = first

@@ -21,12 +21,26 @@ from visage.synth.features import paint_details, paint_skin
 from visage.synth.geometry import Features, features_of, landmarks_2d
 from visage.synth.hair import BACK_HAIR, paint_back_hair, paint_front_hair
 from visage.synth.identity import Colour, Identity
-from visage.synth.paint import Canvas, arc
+from visage.synth.paint import Canvas, Floats, Region, arc
 from visage.synth.relief import Light, Pose, heights, project, shade, soft_parts, unproject
 
-__all__ = ["Person", "Portrait", "draw_person", "person_landmarks", "render_portrait", "tight_box"]
+__all__ = [
+    "HEAD",
+    "Person",
+    "Portrait",
+    "aligned",
+    "composite",
+    "draw_person",
+    "light_skin",
+    "paint_ears",
+    "person_landmarks",
+    "person_shape",
+    "render_portrait",
+    "tight_box",
+    "turned",
+]
 
-_HEAD = {"left": -1.75, "top": -2.1, "right": 1.75, "bottom": 2.55}
+HEAD = {"left": -1.75, "top": -2.1, "right": 1.75, "bottom": 2.55}
 _FACE = {"left": -1.08, "top": -1.42, "right": 1.08, "bottom": 1.98}
 _FINE = 140.0  # width at which a face is painted; super-sampling small faces more costs little
 _FOREHEAD = 0.14  # of the box's height, above the brows
@@ -92,6 +106,16 @@ def person_landmarks(person: Person) -> Landmarks:
     return _landmarks(person, features)
 
 
+def person_shape(person: Person) -> Floats:
+    """The 68 points on the unturned head, (68, 3): x right, y down, z towards the viewer.
+
+    In units of half the face width from the middle between the eyes.
+    """
+    flat = landmarks_2d(features := features_of(person.identity, person.expression))
+    z = heights(flat[:, 0], flat[:, 1], features, nose=person.identity.nose_width)
+    return np.concatenate([flat, z[:, None]], axis=1).astype(np.float32)
+
+
 def tight_box(points: Landmarks) -> Box:
     """The face box of 68 points: some forehead to the chin, ear to ear and not beyond.
 
@@ -111,14 +135,14 @@ def draw_person(image: Image, person: Person) -> Landmarks:
     sharpness = float(np.clip(_FINE / person.face_width, 1.2, 2.0))
     scale = person.face_width / 2
     if person.identity.hair_style in BACK_HAIR:
-        hair = Canvas(**_HEAD, scale=scale)
+        hair = Canvas(**HEAD, scale=scale)
         paint_back_hair(hair, person.identity)
-        _composite(image, _turned(hair, person, features, flat=True), person)
+        composite(image, turned(hair.flattened(), hair, person, None), person)
     body = _visible_body(image, person)
     paint_body(body, person.identity, chin=features.chin, lean=person.lean)
-    _composite(image, (body.flattened(), body), person)
+    composite(image, (body.flattened(), body), person)
     head = _paint_head(person, features, scale=scale * sharpness)
-    _composite(image, _turned(head, person, features), person)
+    composite(image, turned(head.flattened(), head, person, features), person)
     return _landmarks(person, features)
 
 
@@ -134,27 +158,37 @@ def _landmarks(person: Person, features: Features) -> Landmarks:
 def _paint_head(person: Person, features: Features, *, scale: float) -> Canvas:
     """The unturned head on a canvas of `scale` pixels to the unit."""
     identity, expression = person.identity, person.expression
-    head = Canvas(**_HEAD, scale=scale)
-    _ears(head, identity)
+    head = Canvas(**HEAD, scale=scale)
+    paint_ears(head, identity)
     head.fill(features.contour, identity.skin)
     paint_skin(head, identity, expression, features)
-    _light_skin(head, person, features)
+    light_skin(head, person, features)
     paint_details(head, identity, expression, features)
     paint_front_hair(head, identity)
     return head
 
 
-def _light_skin(canvas: Canvas, person: Person, features: Features) -> None:
+def light_skin(
+    canvas: Canvas, person: Person, features: Features, *, finest: float | None = None
+) -> None:
+    """Light the painted skin; at most `finest` pixels to the unit, the rest between them."""
     region = canvas.region(**_FACE)
-    x, y = canvas.grid(region)
+    scale = canvas.scale if finest is None else min(finest, canvas.scale)
+    if scale == canvas.scale:
+        x, y = canvas.grid(region)
+    else:
+        x, y = _between(canvas, region, scale)
     nose = person.identity.nose_width
     z = heights(x, y, features, nose=nose)
     z = z + soft_parts(x, y, features, expression=person.expression, identity=person.identity)
-    level, shine = shade(z, scale=canvas.scale, light=person.light, pose=person.pose)
+    level, shine = shade(z, scale=scale, light=person.light, pose=person.pose)
+    part = canvas.rgb[region]
+    if level.shape != part.shape[:2]:
+        size = (part.shape[1], part.shape[0])
+        level, shine = (cv2.resize(one, size) for one in (level, shine))
     # Light that has gone through skin is red, so its shadows are warm.
     dark = np.asarray(person.light.ambient, np.float32) * np.array([0.66, 0.52, 0.50], np.float32)
     lit = np.asarray(person.light.key, np.float32) * np.float32(1.06)
-    part = canvas.rgb[region]
     for plane in range(3):
         here = part[..., plane]
         here *= dark[plane] + (lit[plane] - dark[plane]) * level
@@ -162,7 +196,18 @@ def _light_skin(canvas: Canvas, person: Person, features: Features) -> None:
         np.clip(here, 0, 1, out=here)
 
 
-def _ears(canvas: Canvas, identity: Identity) -> None:
+def _between(canvas: Canvas, region: Region, scale: float) -> tuple[Floats, Floats]:
+    """x (1, w) and y (h, 1) in units over a region, at another scale than the canvas'."""
+    ways = []
+    for part, origin in ((region[1], canvas.left), (region[0], canvas.top)):
+        count = round((part.stop - part.start) * scale / canvas.scale)
+        at = (np.arange(count, dtype=np.float32) + np.float32(0.5)) / np.float32(scale)
+        ways.append(at + np.float32(origin + part.start / canvas.scale))
+    return ways[0][None, :], ways[1][:, None]
+
+
+def paint_ears(canvas: Canvas, identity: Identity) -> None:
+    """Ears, before the head is painted over their roots."""
     skin = np.asarray(identity.skin, np.float32)
     for side in (-1.0, 1.0):
         canvas.fill(arc(side * 1.0, 0.16, rx=0.15, ry=0.28), skin * 0.86, blur=0.01)
@@ -170,30 +215,47 @@ def _ears(canvas: Canvas, identity: Identity) -> None:
         canvas.fill(arc(side * 1.04, 0.13, rx=0.065, ry=0.16), inner, opacity=0.6, blur=0.03)
 
 
-def _turned(
-    canvas: Canvas, person: Person, features: Features, *, flat: bool = False
+def turned(
+    source: Image, canvas: Canvas, person: Person, features: Features | None, *, coarser: int = 1
 ) -> tuple[Image, Canvas]:
-    """The canvas after the pose, at picture resolution; `flat` hair turns without relief."""
+    """A painted canvas after the pose, at picture resolution, and the canvas it then belongs to.
+
+    Args:
+        source: The flattened pixels of `canvas`, premultiplied RGBA.
+        canvas: What was painted, unturned.
+        person: Pose and place.
+        features: The relief to turn; None turns flat hair behind the head.
+        coarser: Every how many pixels the turn is computed; between them it is interpolated.
+    """
     scale = person.face_width / 2
-    target = _aligned(person, left=-1.95, top=-2.25, right=1.95, bottom=2.75)
-    everything = (slice(0, target.height), slice(0, target.width))
-    x, y = (np.ascontiguousarray(v) for v in np.broadcast_arrays(*target.grid(everything)))
-    if flat:
+    target = aligned(person, left=-1.95, top=-2.25, right=1.95, bottom=2.75)
+    grid = target
+    if coarser > 1:
+        right, bottom = target.left + target.width / scale, target.top + target.height / scale
+        grid = Canvas(left=target.left, top=target.top, right=right + coarser / scale,
+                      bottom=bottom + coarser / scale, scale=scale / coarser)  # fmt: skip
+    everything = (slice(0, grid.height), slice(0, grid.width))
+    x, y = (np.ascontiguousarray(v) for v in np.broadcast_arrays(*grid.grid(everything)))
+    if features is None:
         field_z = np.full((2, 2), -0.1, np.float32)
     else:
-        field_z = heights(*target.grid(everything), features, nose=person.identity.nose_width)
-    columns, rows = unproject(x, y, field_z, grid=target, pose=person.pose)
+        field_z = heights(*grid.grid(everything), features, nose=person.identity.nose_width)
+    columns, rows = unproject(x, y, field_z, grid=grid, pose=person.pose)
+    if coarser > 1:
+        size = (grid.width * coarser, grid.height * coarser)
+        columns, rows = (
+            cv2.resize(one, size)[: target.height, : target.width] for one in (columns, rows)
+        )
     columns = (columns - np.float32(canvas.left)) * np.float32(canvas.scale) - np.float32(0.5)
     rows = (rows - np.float32(canvas.top)) * np.float32(canvas.scale) - np.float32(0.5)
-    source = canvas.flattened()
     if canvas.scale > scale:  # sampled more coarsely than painted: average first
-        source = cv2.blur(source, (2, 2), anchor=(0, 0))
+        source = np.asarray(cv2.blur(source, (2, 2), anchor=(0, 0)), np.uint8)
         columns, rows = columns - 0.5, rows - 0.5
-    turned = cv2.remap(source, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return turned, target
+    found = cv2.remap(source, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(found, np.uint8), target
 
 
-def _aligned(person: Person, *, left: float, top: float, right: float, bottom: float) -> Canvas:
+def aligned(person: Person, *, left: float, top: float, right: float, bottom: float) -> Canvas:
     """A canvas at picture resolution whose pixels are pixels of the picture."""
     scale = person.face_width / 2
     column, row = np.floor(person.x + left * scale), np.floor(person.y + top * scale)
@@ -208,10 +270,10 @@ def _visible_body(image: Image, person: Person) -> Canvas:
     left = max(-2.9 + min(person.lean, 0), -person.x / scale)
     right = min(2.9 + max(person.lean, 0), (image.shape[1] - person.x) / scale)
     bottom = max((image.shape[0] - person.y) / scale, 1.0)
-    return _aligned(person, left=left, top=0.6, right=max(right, left + 0.1), bottom=bottom)
+    return aligned(person, left=left, top=0.6, right=max(right, left + 0.1), bottom=bottom)
 
 
-def _composite(image: Image, layer: tuple[Image, Canvas], person: Person) -> None:
+def composite(image: Image, layer: tuple[Image, Canvas], person: Person) -> None:
     """Lay premultiplied RGBA over the picture where an aligned canvas belongs."""
     rgba, canvas = layer
     x = round(person.x + 0.5 + canvas.left * canvas.scale)

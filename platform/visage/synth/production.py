@@ -41,7 +41,7 @@ J = TypeVar("J")
 Progress = Callable[[int, int], None]
 """Called with files done and files in all, from the calling process."""
 
-_BATCH = 8  # pictures that travel to a worker together
+BATCH = 8  # pictures that travel to a worker together
 _STALL_S = 300.0
 
 
@@ -93,6 +93,7 @@ def produce(
     *,
     workers: int | None = None,
     progress: Progress | None = None,
+    batch: int = BATCH,
 ) -> tuple[int, int]:
     """Run `work` on all jobs, in processes; returns how many it did and how many were done before.
 
@@ -101,11 +102,14 @@ def produce(
         work: A module-level function that says whether it wrote anything.
         workers: Processes; one a core by default; 1 stays in this process.
         progress: Told how far it is.
+        batch: Jobs that travel to a process together; 1 where each takes long.
     """
-    count = min(workers or _cores(), max(1, len(jobs) // _BATCH))
+    count = min(workers or _cores(), max(1, len(jobs) // batch))
     tell = progress or (lambda done, total: None)
     tell(0, len(jobs))
-    outcomes = _serial(jobs, work) if count == 1 else _parallel(jobs, work, workers=count)
+    outcomes = (
+        _serial(jobs, work) if count == 1 else _parallel(jobs, work, workers=count, batch=batch)
+    )
     done = written = 0
     for results in outcomes:
         done += len(results)
@@ -145,17 +149,17 @@ def _serial(jobs: Sequence[J], work: Callable[[J], bool]) -> Iterable[list[bool]
 
 
 def _parallel(
-    jobs: Sequence[J], work: Callable[[J], bool], *, workers: int
+    jobs: Sequence[J], work: Callable[[J], bool], *, workers: int, batch: int
 ) -> Iterable[list[bool]]:
     """Batches through a pool with a bounded number in flight; a lost worker is a DataError."""
-    batches = iter([jobs[at : at + _BATCH] for at in range(0, len(jobs), _BATCH)])
+    batches = iter([jobs[at : at + batch] for at in range(0, len(jobs), batch)])
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_single_threaded)
     pending: set[Future[list[bool]]] = set()
     try:
         while True:
-            for batch in batches:
-                pending.add(pool.submit(_run_batch, work, batch))
+            for part in batches:
+                pending.add(pool.submit(_run_batch, work, part))
                 if len(pending) >= 3 * workers:
                     break
             if not pending:
