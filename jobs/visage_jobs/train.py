@@ -77,11 +77,14 @@ class TrainJob:
 class TrainResult:
     """A finished run."""
 
+    recipe: str
     run_uri: str
     model_uri: str
     model_digest: str
     steps: int
     score: float | None
+    score_name: str
+    """What the score is: `accuracy`, `-L1`; higher is better."""
     mlflow_run: str
     reused: bool
     seconds: dict[str, float]
@@ -335,11 +338,13 @@ def _result(
         raise NotFoundError(f"{job.run_uri}: training ended without a model; see the log above")
     score = done.metadata.get("score")
     return TrainResult(
+        recipe=job.recipe,
         run_uri=store.uri,
         model_uri=f"{store.uri}/{MODEL_PREFIX}",
         model_digest=done.digest(),
         steps=int(done.metadata["steps"]),
         score=None if score is None else float(score),
+        score_name=str(done.metadata.get("score_name", "accuracy")),
         mlflow_run=mlflow_run,
         reused=reused,
         seconds=seconds,

@@ -32,11 +32,20 @@ def register(app: typer.Typer) -> None:
 
 @verb
 def train(
-    recipe: Annotated[str, typer.Argument(help="What to train: emotion.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="What to train: emotion, audio-encoder, motion, style-mapping, generator or "
+            "style-transfer."
+        ),
+    ],
     data: Annotated[str, typer.Option(help="Prepared corpus: a URI, or a name in the workspace.")],
     preset: Annotated[
-        str, typer.Option(help="Shipped preset (emotion-small, …) or a YAML file.")
-    ] = "emotion-modern",
+        str | None,
+        typer.Option(
+            help="Shipped preset or a YAML file; default emotion-modern, <recipe>-small for others."
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run; default from spec and data.")
     ] = None,
@@ -58,6 +67,8 @@ def train(
     was; a finished run is left alone. SIGTERM saves a checkpoint and exits with 75 within --grace.
 
     Example: visage train emotion --data caer-s --preset emotion-small --set epochs=5
+
+    Example: visage train motion --data vox --set audio_encoder=workspace/runs/audio/model
     """
     from visage.training.recipes import spec_class
     from visage_jobs.presets import find_preset
@@ -65,7 +76,9 @@ def train(
     from visage_jobs.workspace import Workspace
 
     place = Workspace.open(workspace)
-    spec = spec_class(recipe).load(find_preset(preset), assignments=assign or ())
+    kind = spec_class(recipe)
+    chosen = preset or ("emotion-modern" if recipe == "emotion" else f"{recipe}-small")
+    spec = kind.load(find_preset(chosen), assignments=assign or ())
     data_uri = data if "/" in data else place.data(data)
     run_name = name or default_run_name(recipe, spec, data_uri)
     job = TrainJob(
@@ -74,6 +87,7 @@ def train(
         data_uri=data_uri,
         run_uri=place.run(run_name),
         tracking_uri=place.tracking_uri(),
+        experiment=recipe,
         workers=workers,
         use_gpu=gpu,
         address=address,
@@ -109,7 +123,7 @@ class Watcher:
                 self._progress.update(self._task, completed=event["step"], total=event["steps"])
                 self._notes["loss"] = f"{event['loss']:.3f}"
             case "validation":
-                self._notes["val"] = f"{event['score']:.1%}"
+                self._notes[str(event["score_name"])] = _number(event["score"], event["score_name"])
             case "restart":
                 say(f"worker group restarts: rank {event['rank']}: {event['reason']}")
             case "skipped":
@@ -146,6 +160,7 @@ def _as_json(done: TrainResult) -> dict[str, object]:
         "digest": done.model_digest,
         "steps": done.steps,
         "score": done.score,
+        "score_name": done.score_name,
         "mlflow_run": done.mlflow_run,
         "reused": done.reused,
         "seconds": done.seconds,
@@ -153,7 +168,9 @@ def _as_json(done: TrainResult) -> dict[str, object]:
 
 
 def _text(done: TrainResult) -> str:
-    score = "" if done.score is None else f", validation accuracy {done.score:.1%}"
+    score = ""
+    if done.score is not None:
+        score = f", validation {done.score_name} {_number(done.score, done.score_name)}"
     state = "was finished before" if done.reused else "finished"
     spent = done.seconds
     told = (
@@ -162,7 +179,12 @@ def _text(done: TrainResult) -> str:
         if spent
         else ""
     )
-    return (
-        f"run {state}: {done.steps} steps{score}\n{told}model {done.model_uri}\n"
-        f"next: visage evaluate emotion --model {done.model_uri}"
-    )
+    after = ""
+    if done.recipe == "emotion":
+        after = f"\nnext: visage evaluate emotion --model {done.model_uri}"
+    return f"run {state}: {done.steps} steps{score}\n{told}model {done.model_uri}{after}"
+
+
+def _number(value: float, name: str) -> str:
+    """An accuracy as a share, anything else as a number."""
+    return f"{value:.1%}" if name == "accuracy" else f"{value:.4g}"

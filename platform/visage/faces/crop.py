@@ -5,6 +5,7 @@ The square does not follow the head: what moves in it is the head's own motion.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -70,10 +71,15 @@ def crop_around(points: Floats, *, width: int, height: int, margin: float, size:
         raise MediaError("face_too_small", f"the face spans {needed:.0f} pixels")
     wanted = needed + 2 * margin * float(extent[1])
     side = round(max(needed * 1.02, min(wanted, min(width, height))))
-    centre = (low + high) / 2
-    left, top = (round(float(value) - side / 2) for value in centre)
-    if side <= width:
-        left = min(max(left, 0), width - side)
-    if side <= height:
-        top = min(max(top, 0), height - side)
+    left = _placed(float(low[0]), float(high[0]), side, width)
+    top = _placed(float(low[1]), float(high[1]), side, height)
     return SquareCrop(left=left, top=top, side=side, size=size)
+
+
+def _placed(low: float, high: float, side: int, extent: int) -> int:
+    """Where the square begins along one axis: around the points, inside the picture if it fits,
+    and in any case over the points, which may lie outside."""
+    start = round((low + high) / 2 - side / 2)
+    if side <= extent:
+        start = min(max(start, 0), extent - side)
+    return min(max(start, math.ceil(high) + 1 - side), math.floor(low))

@@ -187,6 +187,7 @@ def _export(loop: Loop, store: Store, state: RunState, info: RunInfo) -> None:
         "step": state.step,
         "steps": loop.steps,
         "score": seen[-1].score if seen else None,
+        "score_name": loop.recipe.score_name,
         "spec_digest": info.spec_digest,
         "data_digest": info.data_digest,
         "run_uri": store.uri,
