@@ -126,7 +126,7 @@ class MotionSpec(Spec):
 
 
 class MotionTrainSpec(TrainSpec):
-    """Recipe `motion`: both networks at once, each on its own term of L_mg."""
+    """Recipe `motion`: both networks side by side, each on its own terms of L_mg."""
 
     recipe: Literal["motion"] = "motion"
     audio_encoder: str | None = None

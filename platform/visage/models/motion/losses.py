@@ -23,10 +23,12 @@ from visage.landmarks import POINTS, SEGMENTS
 from visage.models.motion.head_pose import Gaussian, with_velocity
 
 __all__ = [
+    "LandmarkTerms",
     "MotionLoss",
     "MotionPrediction",
     "MotionWeights",
     "landmark_loss",
+    "landmark_terms",
     "laplacian",
     "laplacian_loss",
     "motion_loss",
@@ -55,6 +57,18 @@ class MotionWeights(NamedTuple):
     laplacian: float = 0.0
 
 
+_FAITHFUL = MotionWeights()
+
+
+class LandmarkTerms(NamedTuple):
+    """What L_mg says about landmarks; the parts before weighting, scalars."""
+
+    total: Tensor
+    landmarks: Tensor
+    velocity: Tensor
+    laplacian: Tensor
+
+
 class MotionLoss(NamedTuple):
     """L_mg and its parts before weighting, scalars."""
 
@@ -70,7 +84,7 @@ def motion_loss(
     *,
     displacement: Tensor,
     sway: Tensor,
-    weights: MotionWeights = MotionWeights(),  # noqa: B008 (an immutable tuple)
+    weights: MotionWeights = _FAITHFUL,
 ) -> MotionLoss:
     """L_mg of a batch.
 
@@ -80,20 +94,28 @@ def motion_loss(
         sway: (N, T', 6), the truth in the pose network's units (`HeadPoseNet.sway`).
         weights: The lambdas.
     """
-    with torch.autocast(sway.device.type, enabled=False):
-        predicted = prediction.displacement.float()
-        true = displacement[:, : predicted.shape[1]].float()
+    terms = landmark_terms(prediction.displacement, displacement, weights=weights)
+    pose = pose_nll(prediction.pose, sway)
+    return MotionLoss(
+        total=terms.total + weights.pose * pose,
+        landmarks=terms.landmarks,
+        pose=pose,
+        velocity=terms.velocity,
+        laplacian=terms.laplacian,
+    )
+
+
+def landmark_terms(
+    predicted: Tensor, true: Tensor, *, weights: MotionWeights = _FAITHFUL
+) -> LandmarkTerms:
+    """L_mg without the pose: predicted (N, T, 68, 3), the truth with as many frames or more."""
+    with torch.autocast(predicted.device.type, enabled=False):
+        predicted, true = predicted.float(), true[:, : predicted.shape[1]].float()
         landmarks = landmark_loss(predicted, true)
-        pose = pose_nll(prediction.pose, sway)
         velocity = velocity_loss(predicted, true)
         graph = laplacian_loss(predicted, true)
-        total = (
-            landmarks
-            + weights.pose * pose
-            + weights.velocity * velocity
-            + weights.laplacian * graph
-        )
-    return MotionLoss(total, landmarks, pose, velocity, graph)
+        total = landmarks + weights.velocity * velocity + weights.laplacian * graph
+    return LandmarkTerms(total, landmarks, velocity, graph)
 
 
 def landmark_loss(predicted: Tensor, true: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ class MotionTracks:
     """Raw predictions as the sound comes in: displacements and sway, before any finish.
 
     The state that is carried (LSTM, WaveNet memories, frames waiting for their look-ahead) has a
-    fixed size, whatever the length of the sound.
+    fixed size, whatever the length of the sound. Computed in fp32, also under autocast: errors of a
+    pose that is fed back add up.
     """
 
     def __init__(self, model: MotionGenerator, *, seed: int) -> None:
@@ -59,6 +60,7 @@ class MotionTracks:
         """
         if not self._is_open:
             raise SpecError("the stream was finished; begin a new one for more sound")
+        features = features.float()
         whole = features if self._half is None else torch.cat([self._half, features])
         even = len(whole) // FEATURES_PER_FRAME * FEATURES_PER_FRAME
         self._half = whole[even:]
@@ -84,14 +86,16 @@ class MotionTracks:
         return self._ready(latest)
 
     def _hear_landmarks(self, features: Tensor) -> None:
-        rows, self._state = self._model.landmarks(features, self._state)
+        with torch.autocast(features.device.type, enabled=False):
+            rows, self._state = self._model.landmarks(features, self._state)
         self._landmarks.add(rows[0])
 
     def _hear_pose(self, features: Tensor) -> None:
         # delayed before sampling: what frame 0 is drawn from is the sound at the look-ahead
-        condition = self._sway.passed(self._model.pose.audio(paired(features))[0])
-        if len(condition):
-            self._sway.queue(self._sampler(condition[None])[0])
+        with torch.autocast(features.device.type, enabled=False):
+            condition = self._sway.passed(self._model.pose.audio(paired(features))[0])
+            if len(condition):
+                self._sway.queue(self._sampler(condition[None])[0])
 
     def _ready(self, like: Tensor) -> tuple[Tensor, Tensor]:
         count = min(len(self._landmarks), len(self._sway))
