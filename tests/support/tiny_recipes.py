@@ -30,16 +30,19 @@ _OWN: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def tiny_assignments(recipe: str, *, motion: str = "") -> list[str]:
-    """What `--set` takes; `motion` names the trained part that style-transfer starts from."""
+def tiny_assignments(recipe: str, *, motion: str = "", data_uri: str = "") -> list[str]:
+    """What `--set` takes; style-transfer starts from `motion` and learns a style of the data."""
     own = [*_SHARED, *_OWN[recipe]]
-    return [*own, f"motion={motion}"] if recipe == "style-transfer" else own
+    if recipe == "style-transfer":
+        own += [f"motion={motion}", f"style_clips={data_uri}", "style=wide"]
+    return own
 
 
-def tiny_spec(recipe: str, *, motion: str = "") -> TrainSpec:
+def tiny_spec(recipe: str, *, motion: str = "", data_uri: str = "") -> TrainSpec:
     """A spec that trains in about a second."""
     chosen = find_preset(f"{recipe}-small")
-    return spec_class(recipe).load(chosen, assignments=tiny_assignments(recipe, motion=motion))
+    assignments = tiny_assignments(recipe, motion=motion, data_uri=data_uri)
+    return spec_class(recipe).load(chosen, assignments=assignments)
 
 
 def train_tiny(
@@ -48,7 +51,7 @@ def train_tiny(
     """Train in this process, or continue."""
     return run_training(
         run_uri=str(folder),
-        spec=tiny_spec(recipe, motion=motion),
+        spec=tiny_spec(recipe, motion=motion, data_uri=data_uri),
         recipe_name=recipe,
         data_uri=data_uri,
         host=host or SingleHost(),

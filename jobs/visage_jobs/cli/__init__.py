@@ -14,6 +14,7 @@ from visage_jobs.cli import (
     doctor,
     evaluate,
     ncaers,
+    parts,
     prepare,
     promote,
     serve,
@@ -48,6 +49,7 @@ for module in (
     evaluate,
     promote,
     serve,
+    parts,
 ):
     module.register(app)
 

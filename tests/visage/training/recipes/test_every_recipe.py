@@ -159,7 +159,9 @@ def test_data_of_another_kind_are_refused_with_what_is_needed(
     other = Manifest.from_json(manifest.to_json(), origin="made")
     object.__setattr__(other, "kind", "emotion/1")
     with pytest.raises(DataError, match="learns from rows of kind"):
-        build_recipe(tiny_spec(recipe, motion=motion), other, torch.device("cpu"))
+        build_recipe(
+            tiny_spec(recipe, motion=motion, data_uri=data_uri), other, torch.device("cpu")
+        )
 
 
 def _history(folder: Path) -> list[LedgerRow]:
