@@ -94,7 +94,7 @@ def test_what_lies_off_the_manifold_is_pulled_onto_it():
 
 
 def test_the_nearest_rows_are_the_nearest_ones_far_from_the_origin_too():
-    rows, queries = _features(1000) + 50, _features(60, seed=1) + 50
+    rows, queries = _features(1000) + 5000, _features(60, seed=1) + 5000
     exact = torch.cdist(
         queries.double(), rows.double(), compute_mode="donot_use_mm_for_euclid_dist"
     )
