@@ -174,7 +174,5 @@ class GeneratorTrainSpec(TrainSpec):
     judge_schedule: ScheduleSpec = ScheduleSpec(name="constant")
     global_batch: int = Field(8, ge=1)
     micro_batch: int = Field(8, ge=1)
-    sample_rows: int = Field(4, ge=1, le=32)
-    """Rows of the picture that is logged at each validation."""
     report_cpbd: bool = True
     """Log how sharp generated and true frames are at each validation (sides of 64 and more)."""

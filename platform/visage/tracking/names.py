@@ -36,6 +36,15 @@ METRICS: dict[str, MetricName] = {
     "train/samples_per_s": MetricName("samples/s", "training throughput over all ranks"),
     "train/store_retries": MetricName("tries", "requests to stores tried again so far, rank 0"),
     "train/world_size": MetricName("ranks", "training processes taking part"),
+    "train/l1": MetricName("levels", "mean absolute difference of pictures in [-1, 1]"),
+    "train/perceptual": MetricName("1", "distance of deep features of made and true pictures"),
+    "train/gram": MetricName("1", "scaled squared difference of Gram matrices of deep features"),
+    "train/gan": MetricName("1", "what the made pictures cost before the discriminator"),
+    "train/feature_matching": MetricName("1", "distance of the discriminator's own features"),
+    "train/style": MetricName(
+        "levels", "L_sp, region-weighted distance to the matched style pattern"
+    ),
+    "train/judge": MetricName("1", "loss of the discriminator"),
     "val/loss": MetricName("nats", "mean loss over the validation split"),
     "val/score": MetricName("recipe's own", "what `best` maximises; see the run's tag score_name"),
     "val/accuracy": MetricName("ratio", "accuracy on the validation split"),
@@ -43,6 +52,14 @@ METRICS: dict[str, MetricName] = {
     "val/ece": MetricName("ratio", "expected calibration error, 15 bins"),
     "val/face_weight": MetricName("ratio", "mean fusion weight of the face branch"),
     "val/validate_s": MetricName("s", "wall time of one validation pass"),
+    "val/psnr_db": MetricName("dB", "peak signal-to-noise ratio of made pictures"),
+    "val/copy_l1": MetricName("levels", "L1 on [0, 1] of the source picture as it is"),
+    "val/copy_mouth_l1": MetricName("levels", "the same within the mouth"),
+    "val/copy_psnr_db": MetricName(
+        "dB", "peak signal-to-noise ratio of the source picture as it is"
+    ),
+    "val/cpbd": MetricName("ratio", "sharpness of made pictures (CPBD)"),
+    "val/true_cpbd": MetricName("ratio", "sharpness of the true pictures (CPBD)"),
     "test/loss": MetricName("nats", "mean loss over the test split"),
     "test/accuracy": MetricName("ratio", "accuracy on the test split"),
     "test/accuracy_low": MetricName("ratio", "lower end of the accuracy's 95 % interval"),

@@ -46,6 +46,12 @@ RECIPES: Mapping[str, _Entry] = {
         "style_mapping.StyleMappingTrainSpec", "style_mapping.StyleMappingRecipe", ("clips/1",)
     ),
     "motion": _Entry("motion.MotionTrainSpec", "motion.MotionRecipe", ("clips/1",)),
+    "generator": _Entry("generator.GeneratorTrainSpec", "generator.GeneratorRecipe", ("clips/1",)),
+    "style-transfer": _Entry(
+        "style_transfer.StyleTransferTrainSpec",
+        "style_transfer.StyleTransferRecipe",
+        ("clips/1",),
+    ),
 }
 """By name; a recipe is imported when it is asked for."""
 
