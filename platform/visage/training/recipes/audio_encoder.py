@@ -38,6 +38,8 @@ __all__ = ["AudioEncoderRecipe"]
 
 BRIGHTEST = 1.2
 """The mel value that is drawn white; loud speech reaches a little beyond 1."""
+ZOOM = 2
+"""Pixels of a mel value, across and down."""
 
 
 class AudioEncoderRecipe:
@@ -144,12 +146,13 @@ def _check_front(front: AudioFrontSpec, manifest: Manifest) -> None:
 
 
 def _strip(true: Tensor, predicted: Tensor) -> Image:
-    """True frames (T, mels) above predicted ones, low bands at the bottom: (2 mels + 2, T, 3)."""
-    line = np.full((2, len(true), 3), 255, np.uint8)
+    """True frames (T, mels) above predicted ones, low bands at the bottom, a line between."""
+    line = np.full((2, ZOOM * len(true), 3), 255, np.uint8)
     return np.concatenate([_painted(true), line, _painted(predicted)])
 
 
 def _painted(mel: Tensor) -> Image:
     grey = (mel.clamp(0, BRIGHTEST) * (255 / BRIGHTEST)).byte().T.flip(0).contiguous().numpy()
     bgr = cv2.applyColorMap(grey, cv2.COLORMAP_MAGMA)
-    return np.ascontiguousarray(bgr[:, :, ::-1])
+    zoomed: Image = bgr[:, :, ::-1].repeat(ZOOM, 0).repeat(ZOOM, 1)
+    return zoomed

@@ -134,8 +134,8 @@ def test_the_sample_is_a_picture_of_true_above_predicted_frames(speech):
         (sample,) = recipe.samples(recipe.model.eval(), tensors)
     picture = decode_image(sample.body)
     assert (sample.name, sample.suffix) == ("mel", "png")
-    assert picture.shape == (2 * (80 + 2 + 80 + 4), 37, 3)
-    assert (picture[80:82] == 255).all()
+    assert picture.shape == (2 * (160 + 2 + 160 + 4), 74, 3)
+    assert (picture[160:162] == 255).all()
     tensors["valid"][:] = 0
     with torch.no_grad():
         assert recipe.samples(recipe.model, tensors) == []
