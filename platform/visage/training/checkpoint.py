@@ -147,6 +147,7 @@ class CheckpointWriter:
         self._waiting_since_s = math.inf
         self._problem = ""
         self._held: _Held | None = None
+        self._spare: dict[str, Snapshot] = {}
         self._is_stuck = False
         self.is_overdue = False
         """Found when a write was settled: nothing was published within the age limit."""
@@ -225,12 +226,17 @@ class CheckpointWriter:
         self._unpublished = [row for row in self._unpublished if row.step >= written.step]
         self._last_success_s, self._waiting_since_s = self._clock(), math.inf
         if self._held and self._held.name == written.name:
-            self._held = None
+            self._spare, self._held = self._held.snapshots, None
 
     def take_problem(self) -> str:
         """Why the last write failed, told once; empty if nothing did."""
         problem, self._problem = self._problem, ""
         return problem
+
+    def take_spare(self) -> dict[str, Snapshot]:
+        """The snapshots published last, for their memory; nobody reads them any more."""
+        spare, self._spare = self._spare, {}
+        return spare
 
     def close(self) -> None:
         """Finish what is under way and stop the thread."""

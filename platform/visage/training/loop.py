@@ -195,13 +195,15 @@ def _save(
 
 
 def _snapshots(loop: Loop) -> dict[str, Snapshot]:
-    snapshots = {"model": snapshot_module(loop.recipe.model)}
+    spare = loop.writer.take_spare() if loop.writer else {}
+    modules = {"model": loop.recipe.model}
     if loop.ema:
-        snapshots["ema"] = snapshot_module(loop.ema.module)
-    for name, module in loop.recipe.companions.items():
-        snapshots[f"companion.{name}"] = snapshot_module(module)
+        modules["ema"] = loop.ema.module
+    modules |= {f"companion.{name}": one for name, one in loop.recipe.companions.items()}
+    snapshots = {name: snapshot_module(one, spare.get(name)) for name, one in modules.items()}
     for phase in loop.recipe.phases:
-        snapshots[f"optimizer.{phase.name}"] = snapshot_optimizer(phase.optimizer)
+        name = f"optimizer.{phase.name}"
+        snapshots[name] = snapshot_optimizer(phase.optimizer, spare.get(name))
     return snapshots
 
 

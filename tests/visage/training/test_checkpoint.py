@@ -134,3 +134,24 @@ def test_a_slow_store_is_busy_and_not_waited_for(store: Store) -> None:
     writer.finish()
     assert not writer.is_busy
     writer.close()
+
+
+def test_the_memory_of_a_snapshot_is_spare_once_it_is_published_and_only_once(store: Store) -> None:
+    writer = _writer(store, [0.0])
+    store.gate.clear()
+    writer.save(RunState(step=2), SNAPSHOTS, _rows(0, 1))
+    assert writer.take_spare() == {}
+    store.gate.set()
+    writer.settle()
+    assert writer.take_spare() == SNAPSHOTS
+    assert writer.take_spare() == {}
+    writer.close()
+
+
+def test_the_memory_of_a_snapshot_that_was_not_published_is_never_spare(store: Store) -> None:
+    writer = _writer(store, [0.0])
+    store.fails = True
+    writer.save(RunState(step=2), SNAPSHOTS, _rows(0, 1))
+    writer.settle()
+    assert writer.take_spare() == {}
+    writer.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from toy_recipe import ToyRecipe, toy_batch
 
@@ -19,6 +21,8 @@ from visage.training.host import SingleHost
 from visage.training.optimizers import build_optimizer
 from visage.training.stepper import Stepper
 from visage.training.tensors import (
+    _DTYPES,
+    PIECE_BYTES,
     Snapshot,
     load_module,
     load_optimizer,
@@ -184,6 +188,43 @@ def test_a_snapshot_does_not_follow_the_training() -> None:
     _stepper(recipe).step(toy_batch(9), 9, {})
     assert snapshot_bytes(taken) == before
     assert snapshot_bytes(snapshot_module(recipe.model)) != before
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_snapshot_in_the_memory_of_an_earlier_one_is_the_state_of_now(name: str) -> None:
+    recipe = _trained(optimizer=OptimizerSpec(name=name, lr=0.01))
+    earlier = [snapshot_module(recipe.model), snapshot_optimizer(recipe.optimizer)]
+    places = [one.data_ptr() for taken in earlier for one in taken.tensors.values()]
+    _stepper(recipe).step(toy_batch(7), 7, {})
+    now = [snapshot_module(recipe.model), snapshot_optimizer(recipe.optimizer)]
+    again = [
+        snapshot_module(recipe.model, earlier[0]),
+        snapshot_optimizer(recipe.optimizer, earlier[1]),
+    ]
+    assert [snapshot_bytes(one) for one in again] == [snapshot_bytes(one) for one in now]
+    assert [one.data_ptr() for taken in again for one in taken.tensors.values()] == places
+
+
+def test_memory_of_another_shape_or_type_is_not_used() -> None:
+    module = nn.Linear(3, 2)
+    for other in (nn.Linear(4, 2), nn.Linear(3, 2).half(), nn.ReLU()):
+        taken = snapshot_module(module, snapshot_module(other))
+        assert snapshot_bytes(taken) == snapshot_bytes(snapshot_module(module))
+
+
+def test_saved_bytes_are_those_of_safetensors_own_writer() -> None:
+    kinds = list(_DTYPES)
+    tensors = {f"{index}.ä{kind}": torch.arange(index % 7, dtype=torch.float64).to(kind)
+               for index, kind in enumerate(kinds * 3)}  # fmt: skip
+    tensors["scalar"] = torch.tensor(2.5)
+    tensors["turned"] = torch.arange(6.0).reshape(2, 3).T
+    tensors["large"] = torch.arange(PIECE_BYTES // 4 + 3, dtype=torch.float32)
+    scalars = {"0.step": 3.0, "1.step": 0.1}
+    expected = save(
+        {name: one.contiguous() for name, one in tensors.items()},
+        metadata={"scalars": json.dumps(scalars)},
+    )
+    assert snapshot_bytes(Snapshot(tensors=tensors, scalars=scalars)) == expected
 
 
 def test_weights_of_another_shape_are_refused_by_their_origin() -> None:
