@@ -157,7 +157,8 @@ def gradient_norms(
 
 def unit_directions(normal: Tensor) -> Tensor:
     """Random unit vectors of standard normal draws (..., width)."""
-    return normal / normal.norm(dim=-1, keepdim=True)
+    directions: Tensor = normal / normal.norm(dim=-1, keepdim=True)
+    return directions
 
 
 def mean_direction(count: int, width: int, device: torch.device) -> Tensor:

@@ -46,7 +46,8 @@ class StyleTransferTrainSpec(TrainSpec):
     audio_encoder: str | None = None
     """URI of the audio encoder that it was trained with; None if it hears mel frames."""
     style_clips: str
-    """URI of a prepared corpus (kind clips/1) whose training split shows the style."""
+    """URI of a prepared corpus (kind clips/1) whose training split shows the style; often that of
+    the data themselves."""
     style: str | None = None
     """Only clips with this in their `style` column; None = all of style_clips."""
     name: str | None = None
