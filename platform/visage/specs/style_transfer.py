@@ -103,7 +103,7 @@ class StyleTransferTrainSpec(TrainSpec):
     compare_frames: int = Field(240, ge=20)
     """Frames of a style clip that validation compares with."""
     compare_window: int = Field(20, ge=2)
-    """Frames of the windows of SLD, SLV and SMD."""
+    """Frames of the windows of SLD, SLV and SMD; fewer if fewer are generated."""
 
     @model_validator(mode="after")
     def _consistent(self) -> StyleTransferTrainSpec:

@@ -81,10 +81,9 @@ class StylePool:
 
         Both are put on the same mean shape, so that identity is no distance.
         """
+        size = min(self._spec.compare_window, len(phi), len(self.clip))
         return style_scores(
-            self._on_mean(self.clip),
-            self._on_mean(phi),
-            windows=Windows(size=self._spec.compare_window),
+            self._on_mean(self.clip), self._on_mean(phi), windows=Windows(size=size)
         )
 
     def _on_mean(self, phi: Tensor) -> NDArray[np.float64]:
