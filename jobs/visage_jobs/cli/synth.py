@@ -22,13 +22,16 @@ def register(app: typer.Typer) -> None:
 def synth(
     layout: Annotated[
         str,
-        typer.Argument(metavar="LAYOUT", help="caer-s (pictures), caer or ravdess (clips)."),
+        typer.Argument(
+            metavar="LAYOUT",
+            help="caer-s (pictures), caer, ravdess, voxceleb2 (clips) or common-voice (sounds).",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Argument(metavar="OUT", help="Folder of the corpus; its root.")
     ] = None,
     per_class: Annotated[
-        int | None, typer.Option(help="Pictures or clips of each emotion (not for ravdess).")
+        int | None, typer.Option(help="Pictures or clips of each emotion (caer-s and caer).")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed and settings: same bytes.")] = 0,
     assignments: SetOption = None,
@@ -44,15 +47,17 @@ def synth(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Draw a corpus with known truth: people whose face and setting each tell an emotion.
+    """Draw a corpus with known truth: people whose face and setting tell an emotion, or who speak.
 
     Face and setting are two partly independent cues, so a model that reads both is provably
-    better than one that reads either; the best possible accuracies are printed. The same
-    command continues a broken run.
+    better than one that reads either; the best possible accuracies are printed. Of people who
+    speak (voxceleb2), the sound determines the mouth. The same command continues a broken run.
 
     Example: visage synth caer-s corpora/drawn --per-class 200 --contact-sheet look.jpg
 
     Example: visage synth ravdess corpora/spoken --set actors=4 --dry-run
+
+    Example: visage synth voxceleb2 corpora/talking --set size=512 --set styles=[plain,rap]
     """
     from visage_jobs import synth as driver
 

@@ -34,7 +34,7 @@ __all__ = [
     "light_skin",
     "paint_ears",
     "person_landmarks",
-    "person_shape",
+    "placed_points",
     "render_portrait",
     "tight_box",
     "turned",
@@ -103,17 +103,21 @@ def render_portrait(
 def person_landmarks(person: Person) -> Landmarks:
     """The 68 points of a person in pixels, without drawing anything."""
     features = features_of(person.identity, person.expression)
-    return _landmarks(person, features)
+    return placed_points(person, features)[0]
 
 
-def person_shape(person: Person) -> Floats:
-    """The 68 points on the unturned head, (68, 3): x right, y down, z towards the viewer.
+def placed_points(person: Person, features: Features) -> tuple[Landmarks, Floats]:
+    """The 68 points of a person with these features: in pixels, and on the unturned head.
 
-    In units of half the face width from the middle between the eyes.
+    The latter, (68, 3), is x right, y down, z towards the viewer, in units of half the face width
+    from the middle between the eyes.
     """
-    flat = landmarks_2d(features := features_of(person.identity, person.expression))
+    flat = landmarks_2d(features)
     z = heights(flat[:, 0], flat[:, 1], features, nose=person.identity.nose_width)
-    return np.concatenate([flat, z[:, None]], axis=1).astype(np.float32)
+    units = project(flat, z, person.pose)
+    origin = np.array([person.x, person.y], np.float32)
+    points = (units * np.float32(person.face_width / 2) + origin).astype(np.float32)
+    return points, np.concatenate([flat, z[:, None]], axis=1).astype(np.float32)
 
 
 def tight_box(points: Landmarks) -> Box:
@@ -143,16 +147,7 @@ def draw_person(image: Image, person: Person) -> Landmarks:
     composite(image, (body.flattened(), body), person)
     head = _paint_head(person, features, scale=scale * sharpness)
     composite(image, turned(head.flattened(), head, person, features), person)
-    return _landmarks(person, features)
-
-
-def _landmarks(person: Person, features: Features) -> Landmarks:
-    flat = landmarks_2d(features)
-    nose = person.identity.nose_width
-    z = heights(flat[:, 0], flat[:, 1], features, nose=nose)
-    units = project(flat, z, person.pose)
-    origin = np.array([person.x, person.y], np.float32)
-    return (units * np.float32(person.face_width / 2) + origin).astype(np.float32)
+    return placed_points(person, features)[0]
 
 
 def _paint_head(person: Person, features: Features, *, scale: float) -> Canvas:

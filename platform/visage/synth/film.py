@@ -27,7 +27,7 @@ from visage.synth.face import (
     turned,
 )
 from visage.synth.features import paint_details, paint_skin
-from visage.synth.geometry import features_of
+from visage.synth.geometry import Features, features_of
 from visage.synth.hair import BACK_HAIR, paint_back_hair, paint_front_hair
 from visage.synth.paint import Canvas, Floats
 from visage.synth.relief import Pose
@@ -45,7 +45,7 @@ class Film:
 
     def __init__(self, person: Person, backdrop: Image) -> None:
         """Paint what stands still; `person` says how the person looks at rest."""
-        self._person, self._backdrop = person, backdrop
+        self._person, self.backdrop = person, backdrop
         self._scale = person.face_width / 2
         self._coarser = max(1, round(self._scale / _TURN_FINEST))
         rest = features_of(person.identity, Expression())
@@ -70,14 +70,13 @@ class Film:
             y=self._person.y + shift[1] * width,
         )
 
-    def frame(self, person: Person) -> Image:
-        """The picture of a `person_at`, RGB, of the backdrop's size."""
-        image = self._backdrop.copy()
+    def frame(self, person: Person, features: Features) -> Image:
+        """The picture of a `person_at` with its features, RGB, of the backdrop's size."""
+        image = self.backdrop.copy()
         if self._back is not None:
             source, canvas = self._back
             composite(image, turned(source, canvas, person, None, coarser=self._coarser), person)
         self._lay_body(image, person)
-        features = features_of(person.identity, person.expression)
         head = Canvas(**HEAD, scale=self._ears.scale)
         head.rgb[:], head.alpha[:] = self._ears.rgb, self._ears.alpha
         head.fill(features.contour, person.identity.skin)
@@ -92,10 +91,10 @@ class Film:
         return image
 
     def _painted_body(self, chin: float) -> tuple[Image, Canvas]:
-        person, height = self._person, self._backdrop.shape[0]
+        person, height = self._person, self.backdrop.shape[0]
         scale, margin = self._scale, _MARGIN_PX / self._scale
         left = -person.x / scale - margin
-        right = (self._backdrop.shape[1] - person.x) / scale + margin
+        right = (self.backdrop.shape[1] - person.x) / scale + margin
         canvas = aligned(
             person, left=left, top=0.6, right=right, bottom=(height - person.y) / scale + margin
         )

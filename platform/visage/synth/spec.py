@@ -153,6 +153,12 @@ class _SpeakingSpec(CorpusSpec):
     styles: tuple[str, ...] = tuple(STYLES)
     """Names of the styles, in turn."""
 
+    @field_validator("styles", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """`styles=plain,rap` is as good as `styles=[plain, rap]`."""
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
     @field_validator("styles")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -174,7 +174,7 @@ def _filter(
     nose = _response(hertz, np.array([_NASAL_HZ]) / voice.tract, _NASAL_WIDTHS_HZ)
     nasal = _column(articulation.channel("nasal", times))
     through = oral * (1.0 - nasal) + 0.6 * nose * nasal
-    opened = _column(0.18 + 0.82 * np.sqrt(mouth[:, 0])) * (1 - nasal) + 0.35 * nasal
+    opened = _column(0.18 + 0.82 * np.sqrt(mouth[:, 0])) * (1 - nasal) + 0.9 * nasal
     level = _column(articulation.channel("voice", times)) * opened
     # A louder larynx closes faster: its harmonics fall off later.
     cut = np.float32(350.0 + 1700.0 * loudness)

@@ -19,8 +19,9 @@ from visage.faces.pose import angles_of
 from visage.faces.provider import Image
 from visage.seeds import rng_of, seed_of
 from visage.specs.emotion import EMOTIONS
-from visage.synth.face import Person, person_landmarks, person_shape
+from visage.synth.face import Person, placed_points
 from visage.synth.film import Film
+from visage.synth.geometry import Features, features_of
 from visage.synth.identity import draw_identity, dressed
 from visage.synth.performance import Performance, perform
 from visage.synth.relief import Light, Pose
@@ -66,14 +67,14 @@ class Shot:
 
     utterance: Utterance
     sound: NDArray[np.float32]
-    people: tuple[Person, ...]
+    people: tuple[tuple[Person, Features], ...]
     """The person in each frame."""
     truth: ClipTruth
     film: Film
 
     def frames(self) -> Iterator[Image]:
         """The pictures, RGB (size, size, 3)."""
-        return (self.film.frame(person) for person in self.people)
+        return (self.film.frame(person, features) for person, features in self.people)
 
 
 def takes_of(spec: VoxCeleb2Spec) -> list[Take]:
@@ -108,9 +109,12 @@ def shoot(spec: VoxCeleb2Spec, take: Take) -> Shot:
     acted = perform(utterance, frames=frames, fps=spec.fps, seed=seed)
     film = _film(spec, take)
     people = tuple(
-        film.person_at(expression, pose, (float(shift[0]), float(shift[1])))
-        for expression, pose, shift in zip(
-            acted.expressions, acted.poses, acted.shifts, strict=True
+        (person, features_of(person.identity, person.expression))
+        for person in (
+            film.person_at(expression, pose, (float(shift[0]), float(shift[1])))
+            for expression, pose, shift in zip(
+                acted.expressions, acted.poses, acted.shifts, strict=True
+            )
         )
     )
     truth = _truth(spec, take, people, acted, utterance)
@@ -141,19 +145,20 @@ def _film(spec: VoxCeleb2Spec, take: Take) -> Film:
 def _truth(
     spec: VoxCeleb2Spec,
     take: Take,
-    people: tuple[Person, ...],
+    people: tuple[tuple[Person, Features], ...],
     acted: Performance,
     utterance: Utterance,
 ) -> ClipTruth:
-    shape = np.stack([person_shape(person) for person in people])
+    placed = [placed_points(person, features) for person, features in people]
+    shape = np.stack([shape for _, shape in placed])
     return ClipTruth(
         fps=float(spec.fps),
         width=spec.size,
         height=spec.size,
         style=take.style,
-        points=np.stack([person_landmarks(person) for person in people]),
+        points=np.stack([points for points, _ in placed]),
         shape=(shape * np.array([1.0, 1.0, -1.0])).astype(np.float32),
-        pose=np.array([_angles(person.pose) for person in people], np.float32),
+        pose=np.array([_angles(person.pose) for person, _ in people], np.float32),
         mouth=acted.mouth.astype(np.float32),
         phones=utterance.phones,
     )
