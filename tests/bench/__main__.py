@@ -2,6 +2,7 @@
 
     python -m tests.bench [--only NAME ...] [--out FILE] [--quick]
     python -m tests.bench --gpu [--device cpu] [--out FILE] [--quick]
+    python -m tests.bench --table FILE.json
 
 Every measurement runs in a process of its own with one thread a library. Exit 0: all was measured,
 1: something failed, 2: it cannot run here.
@@ -23,11 +24,14 @@ from typing import Any
 from tests.bench.figures import read_figures, show, write_figures
 from tests.bench.machine import load_average, machine_facts, pin_threads
 from tests.bench.processes import DISTURBING_CORES, Neighbours
-from tests.bench.registry import MEASUREMENTS
+from tests.bench.published import markdown
+from tests.bench.registry import MEASUREMENTS, NotHere
 from tests.bench.report import default_path, part, write_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ERROR_LINES = 3
+CANNOT_RUN = 2
+SKIPPED = "skipped.txt"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (name,) = given.only
         folder = given.child.parent / "work"  # removed by the parent, even if this is killed
         folder.mkdir()
-        write_figures(given.child, MEASUREMENTS[name].load(name)(folder, quick=given.quick))
+        return _measure_here(name, given.child, folder, quick=given.quick)
+    if given.table:
+        try:
+            print(markdown(given.table), end="")
+        except ValueError as err:
+            print(err, file=sys.stderr)
+            return CANNOT_RUN
         return 0
     if given.gpu:
         from tests.bench.gpu import run_gpu
@@ -71,6 +81,17 @@ def measure_all(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
     }
 
 
+def _measure_here(name: str, kept: Path, folder: Path, *, quick: bool) -> int:
+    """The measurement itself, in the child."""
+    try:
+        figures = MEASUREMENTS[name].load(name)(folder, quick=quick)
+    except NotHere as err:
+        kept.with_name(SKIPPED).write_text(str(err))
+        return 0
+    write_figures(kept, figures)
+    return 0
+
+
 def _measured(name: str, *, quick: bool) -> dict[str, Any]:
     """One measurement in a child; what goes wrong there becomes a sentence here."""
     before, start = load_average(), time.perf_counter()
@@ -78,8 +99,11 @@ def _measured(name: str, *, quick: bool) -> dict[str, Any]:
         kept = Path(folder) / "figures.json"
         failed = _run_child(name, kept, quick=quick)
         figures = read_figures(kept) if kept.exists() else []  # it may have died afterwards
+        why = kept.with_name(SKIPPED)
+        skipped = why.read_text() if why.exists() else None
     return part(
         figures,
+        skipped=skipped,
         failed=failed,
         wall_s=time.perf_counter() - start,
         load=(before, load_average()),
@@ -131,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpu", action="store_true", help="train the presets on a GPU instead")
     parser.add_argument(
         "--device", default="cuda", help="of --gpu; cpu runs tiny networks to test the way"
+    )
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE", help="print a report as the tables of docs/bench.md"
     )
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     return parser

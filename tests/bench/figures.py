@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ["Figure", "figure", "read_figures", "show", "write_figures"]
+__all__ = ["Figure", "cells", "figure", "paired", "read_figures", "show", "write_figures"]
 
 WIDEST = 200
 
@@ -29,9 +29,13 @@ class Figure:
     """How it was measured, in a sentence."""
     goal: str = ""
     """What the project asks for; shown beside the figure, never asserted."""
+    ratio: str = ""
+    """Which of the published ratios it is, as `R1`; empty for all else."""
 
 
-def figure(name: str, values: Sequence[float], unit: str, *, how: str, goal: str = "") -> Figure:
+def figure(
+    name: str, values: Sequence[float], unit: str, *, how: str, goal: str = "", ratio: str = ""
+) -> Figure:
     """Median with minimum and maximum of all values; nothing is discarded.
 
     Raises:
@@ -48,7 +52,26 @@ def figure(name: str, values: Sequence[float], unit: str, *, how: str, goal: str
         count=len(values),
         how=how,
         goal=goal,
+        ratio=ratio,
     )
+
+
+def paired(
+    name: str,
+    above: Sequence[float],
+    below: Sequence[float],
+    *,
+    how: str,
+    goal: str = "",
+    ratio: str = "",
+) -> Figure:
+    """The ratios of two sides that were measured in turns, turn by turn.
+
+    Raises:
+        ValueError: the sides had not as many turns.
+    """
+    ratios = [one / other for one, other in zip(above, below, strict=True)]
+    return figure(name, ratios, "x", how=how, goal=goal, ratio=ratio)
 
 
 def write_figures(path: Path, figures: Sequence[Figure]) -> None:
@@ -72,11 +95,13 @@ def show(report: dict[str, Any]) -> None:
         _print_table(rows)
     except ImportError:  # a bare GPU machine
         for name, one, disturbed in rows:
-            cells = (name, one["name"], *_cells(one, disturbed), one["goal"])
-            print("  ".join(cell for cell in cells if cell))
+            line = (name, _title(one), *cells(one, disturbed), one["goal"])
+            print("  ".join(cell for cell in line if cell))
     for name, part in report["measurements"].items():
         if part["failed"]:
             print(f"{name} failed: {part['failed']}")
+        if part.get("skipped"):
+            print(f"{name} skipped: {part['skipped']}")
     if any(disturbed for _, _, disturbed in rows):
         print("* other processes used more than a tenth of a core: do not quote")
     if report["quick"]:
@@ -97,7 +122,7 @@ def _print_table(rows: Sequence[tuple[str, dict[str, Any], bool]]) -> None:
         if before and name != before:
             table.add_row()
         shown = "" if name == before else name
-        table.add_row(shown, one["name"], *_cells(one, disturbed), one["goal"])
+        table.add_row(shown, _title(one), *cells(one, disturbed), one["goal"])
         before = name
     console = Console()
     wide = console.options.update(max_width=WIDEST)
@@ -106,7 +131,12 @@ def _print_table(rows: Sequence[tuple[str, dict[str, Any], bool]]) -> None:
     Console(width=max(console.width, width)).print(table)
 
 
-def _cells(one: dict[str, Any], disturbed: bool) -> tuple[str, str, str, str]:
+def _title(one: dict[str, Any]) -> str:
+    return f"{one['ratio']}: {one['name']}" if one.get("ratio") else str(one["name"])
+
+
+def cells(one: dict[str, Any], disturbed: bool) -> tuple[str, str, str, str]:
+    """Median (marked where others disturbed it), unit, spread and count, for a table."""
     mark = "*" if disturbed else ""
     spread = "" if one["count"] == 1 else f"{_short(one['low'])} to {_short(one['high'])}"
     return f"{_short(one['median'])}{mark}", one["unit"], spread, str(one["count"])

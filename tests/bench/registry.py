@@ -9,7 +9,11 @@ from typing import Protocol, cast
 
 from tests.bench.figures import Figure
 
-__all__ = ["MEASUREMENTS", "Measure", "Measurement"]
+__all__ = ["MEASUREMENTS", "Measure", "Measurement", "NotHere"]
+
+
+class NotHere(Exception):
+    """What a measurement needs is not installed; the sentence says how to get it."""
 
 
 class Measure(Protocol):
@@ -37,6 +41,13 @@ MEASUREMENTS: dict[str, Measurement] = {
     "help_time": Measurement(about="start-up of the command line", limit_s=120.0),
     "prepare_speed": Measurement(about="prepare: speed by stage, memory", limit_s=420.0),
     "feed_speed": Measurement(about="feed: speed, and wait of a training step", limit_s=240.0),
+    "feed_files": Measurement(about="feed against files: warm, and from a store", limit_s=300.0),
+    "feed_peers": Measurement(about="feed against MosaicML Streaming and litdata", limit_s=300.0),
+    "huge_corpus": Measurement(about="sampler and manifest at 10^8 samples", limit_s=180.0),
+    "resume_time": Measurement(about="resuming at 90 % of an epoch", limit_s=400.0),
+    "data_wait": Measurement(about="data wait beside a step of 20 ms", limit_s=120.0),
+    "step_rate": Measurement(about="steps under Ray Train against torchrun", limit_s=600.0),
+    "save_stall": Measurement(about="what a save costs the steps beside it", limit_s=420.0),
     "train_memory": Measurement(about="memory of a training worker", limit_s=240.0),
     "serve_latency": Measurement(about="endpoint: latency and rate", limit_s=300.0),
 }

@@ -31,11 +31,13 @@ def part(
     load: tuple[list[float], list[float]],
     others_cores: float,
     disturbed: bool,
+    skipped: str | None = None,
 ) -> dict[str, Any]:
     """What one measurement gave, with the load around it."""
     return {
         "figures": [asdict(one) for one in figures],
         "failed": failed,
+        "skipped": skipped,
         "wall_s": round(wall_s, 1),
         "load_before": load[0],
         "load_after": load[1],

@@ -4,7 +4,7 @@ A split's rows are numbered 0 … n-1 across its shards, ordered by checksum; th
 sample id, so equal manifest digests mean equal ids. Pictures stay encoded until a worker decodes
 them. Remote shards come through a node-local cache whose files carry the checksum as their name;
 local ones are mapped where they lie. Every shard is checked against the manifest's sha256 when it
-is first opened.
+is first opened, and again if its file is another one, or was touched, when it is opened anew.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import posixpath
 import threading
 import uuid
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 ROWS_PART = "rows.arrow"
 OPEN_SHARDS = 256
+LISTED_FROM = 16
+"""From so many remote shards on, one listing costs less than a request for each."""
 DEFAULT_CACHE_BYTES = 64 << 30
 
 
@@ -71,6 +75,20 @@ def read_shard(path: Path) -> pa.Table:
         raise DataError(f"{path}: not a readable shard: {err}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What tells that a file is still the one that was checked, without reading it."""
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> _Identity:
+        found = path.stat()
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 class ShardRows:
     """Random access to the rows of one split; safe to use from several threads."""
 
@@ -92,6 +110,8 @@ class ShardRows:
         self._cache_bytes = cache_bytes
         self._tables: OrderedDict[int, pa.Table] = OrderedDict()
         self._lock = threading.Lock()
+        self._opening: dict[int, threading.Lock] = {}
+        self._checked: dict[str, _Identity] = {}
 
     def __len__(self) -> int:
         """How many rows the split holds."""
@@ -99,16 +119,17 @@ class ShardRows:
 
     def check(self) -> None:
         """Refuse at the start what would fail in the middle: every shard exists with its size."""
+        sizes = self._sizes()
         for shard in self._shards:
-            found = self._store.stat(shard.path)
-            if found is None:
+            size_bytes = sizes.get(shard.path)
+            if size_bytes is None:
                 raise DataError(
                     f"{self._store.uri}/{shard.path}: listed in the manifest, but missing; restore "
                     "it, or delete its folder and run visage prepare again"
                 )
-            if found.size_bytes != shard.size_bytes:
+            if size_bytes != shard.size_bytes:
                 raise CorruptError(
-                    f"{self._store.uri}/{shard.path}: {found.size_bytes} bytes, the manifest says "
+                    f"{self._store.uri}/{shard.path}: {size_bytes} bytes, the manifest says "
                     f"{shard.size_bytes}; restore it, or delete its folder and run visage prepare "
                     "again"
                 )
@@ -131,16 +152,39 @@ class ShardRows:
             values.extend(self._table(index).column(name).to_pylist())
         return values
 
+    def _sizes(self) -> dict[str, int]:
+        """Sizes of the shards that are there; remote ones are listed, a thousand by request."""
+        if isinstance(self._store, LocalStore) or len(self._shards) < LISTED_FROM:
+            found = (self._store.stat(shard.path) for shard in self._shards)
+            return {one.key: one.size_bytes for one in found if one is not None}
+        folder = posixpath.commonpath([posixpath.dirname(one.path) for one in self._shards])
+        listed = self._store.list(f"{folder}/" if folder else "")
+        return {one.key: one.size_bytes for one in listed}
+
     def _table(self, index: int) -> pa.Table:
+        """An open shard; different ones are fetched, checked and mapped beside each other."""
         with self._lock:
-            if index in self._tables:
-                self._tables.move_to_end(index)
-                return self._tables[index]
+            table = self._known(index)
+            if table is not None:
+                return table
+            opening = self._opening.setdefault(index, threading.Lock())
+        with opening:
+            with self._lock:
+                table = self._known(index)
+            if table is not None:  # another thread was quicker
+                return table
             table = self._open(self._shards[index])
-            self._tables[index] = table
-            if len(self._tables) > OPEN_SHARDS:
-                self._tables.popitem(last=False)
+            with self._lock:
+                self._tables[index] = table
+                self._opening.pop(index, None)
+                if len(self._tables) > OPEN_SHARDS:
+                    self._tables.popitem(last=False)
             return table
+
+    def _known(self, index: int) -> pa.Table | None:
+        if index in self._tables:
+            self._tables.move_to_end(index)
+        return self._tables.get(index)
 
     def _open(self, shard: Shard) -> pa.Table:
         table = self._mapped(shard) if isinstance(self._store, LocalStore) else self._cached(shard)
@@ -152,14 +196,32 @@ class ShardRows:
         path = Path(self._store.uri) / check_key(shard.path)
         if not path.is_file():
             raise DataError(f"{path}: listed in the manifest, but missing")
-        if sha256_of(path) != shard.sha256:
-            raise self._changed(shard)
+        identity = _Identity.of(path)
+        if self._checked.get(shard.path) != identity:
+            if sha256_of(path) != shard.sha256:
+                raise self._changed(shard)
+            self._checked[shard.path] = identity
         return read_shard(path)
 
     def _cached(self, shard: Shard) -> pa.Table:
         target = self._cache / f"{shard.sha256}.arrow"
-        table = _read_if_whole(target, shard)
+        table = self._read_if_whole(target, shard)
         return self._fetched(shard, target) if table is None else table
+
+    def _read_if_whole(self, cached: Path, shard: Shard) -> pa.Table | None:
+        """A cached shard, or None if it is not there, was just evicted, or is damaged."""
+        try:
+            is_checked = self._checked.get(shard.path) == _Identity.of(cached)
+            if is_checked or sha256_of(cached) == shard.sha256:
+                table = read_shard(cached)
+                os.utime(cached)
+                self._checked[shard.path] = _Identity.of(cached)
+                return table
+        except (FileNotFoundError, NotFoundError):
+            return None
+        log.warning("%s: damaged in the cache; fetched again", shard.path)
+        cached.unlink(missing_ok=True)
+        return None
 
     def _fetched(self, shard: Shard, target: Path) -> pa.Table:
         self._make_room(shard.size_bytes)
@@ -170,6 +232,7 @@ class ShardRows:
             if sha256_of(arriving) != shard.sha256:
                 raise self._changed(shard)
             table = read_shard(arriving)  # before another process can see and evict it
+            self._checked[shard.path] = _Identity.of(arriving)
             arriving.replace(target)
             return table
         except NotFoundError:
@@ -196,20 +259,6 @@ class ShardRows:
                 return
             total -= size
             path.unlink(missing_ok=True)
-
-
-def _read_if_whole(cached: Path, shard: Shard) -> pa.Table | None:
-    """A cached shard, or None if it is not there, was just evicted, or is damaged."""
-    try:
-        if sha256_of(cached) == shard.sha256:
-            table = read_shard(cached)
-            os.utime(cached)
-            return table
-    except (FileNotFoundError, NotFoundError):
-        return None
-    log.warning("%s: damaged in the cache; fetched again", shard.path)
-    cached.unlink(missing_ok=True)
-    return None
 
 
 def _used_files(cache: Path) -> Iterator[tuple[float, int, Path]]:

@@ -85,7 +85,7 @@ class LocalStore:
     def stat(self, key: str) -> Stat | None:
         """Size of the object, or None if there is none."""
         try:
-            found = self.path(key).stat()
+            found = os.stat(f"{self._root}/{check_key(key)}")  # a Path takes six times as long
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not S_ISREG(found.st_mode):

@@ -200,7 +200,7 @@ def test_of_too_many_open_shards_the_longest_unused_is_closed(
     opened: list[str] = []
     monkeypatch.setattr(shards_module, "OPEN_SHARDS", 2)
     monkeypatch.setattr(
-        shards_module, "sha256_of", lambda path: opened.append(path.name) or _sha(path)
+        shards_module, "read_shard", lambda path: opened.append(path.name) or read_shard(path)
     )
     rows = _rows(made)
     for sample in (0, 5, 0, 10, 0, 5):  # shards 0 1 0 2 0 1: only shard 1 is opened again
@@ -370,3 +370,64 @@ def _backdate(cache: Path) -> None:
     for path in cache.iterdir():
         found = path.stat()
         os.utime(path, (found.st_atime - 3600, found.st_mtime - 3600))
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_a_shard_that_is_opened_again_is_not_read_through_again(
+    is_remote: bool, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summed: list[str] = []
+    monkeypatch.setattr(shards_module, "OPEN_SHARDS", 1)
+    monkeypatch.setattr(
+        shards_module, "sha256_of", lambda path: summed.append(path.name) or _sha(path)
+    )
+    rows = _rows(made, store=_Remote(made) if is_remote else None, cache=tmp_path / "cache")
+    for sample in (0, 5, 10) * 4:
+        rows.row(sample)
+    assert len(summed) == 3
+
+
+def test_a_shard_that_changes_while_it_is_not_open_is_refused(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards_module, "OPEN_SHARDS", 1)
+    rows = _rows(data)
+    rows.row(0)
+    rows.row(5)
+    victim = data / _manifest(data).of_split("train")[0].path
+    body = bytearray(victim.read_bytes())
+    body[-200] ^= 1
+    victim.write_bytes(body)  # its size stays
+    os.utime(victim, ns=(0, 0))
+    with pytest.raises(CorruptError, match="changed after the manifest was written"):
+        rows.row(0)
+
+
+def test_different_shards_are_fetched_beside_each_other(made: Path, tmp_path: Path) -> None:
+    store, both = _Remote(made), threading.Barrier(2, timeout=30)
+    store.before_download = both.wait
+    rows = _rows(made, store=store, cache=tmp_path / "cache")
+    threads = [threading.Thread(target=rows.row, args=(sample,)) for sample in (0, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not both.broken
+    assert len(store.downloads) == 2
+
+
+@pytest.mark.parametrize("listed_from", [1, 100])
+def test_missing_and_cut_remote_shards_are_named_whether_asked_for_or_listed(
+    listed_from: int, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards_module, "LISTED_FROM", listed_from)
+    rows = _rows(data, store=_Remote(data))
+    rows.check()
+    cut, gone = (data / one.path for one in _manifest(data).of_split("train")[:2])
+    gone.unlink()
+    with pytest.raises(DataError, match="listed in the manifest, but missing"):
+        rows.check()
+    gone.write_bytes(b"")
+    cut.write_bytes(cut.read_bytes()[:-1])
+    with pytest.raises(CorruptError, match="the manifest says"):
+        rows.check()

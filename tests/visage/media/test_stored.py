@@ -1,4 +1,4 @@
-"""Stored pictures: the fast way gives the pixels of the general one, and refuses what it refuses."""
+"""Stored pictures: the fast way gives the pixels of the general one and refuses what it does."""
 
 from __future__ import annotations
 
