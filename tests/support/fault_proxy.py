@@ -33,6 +33,8 @@ class Faults:
 
     refused_share: float = 0.0
     """Of the requests, answered with 503 SlowDown."""
+    delay_s: float = 0.0
+    """Every request waits so long before it is passed on."""
     is_down: bool = False
     """Connections end at once, without an answer."""
     upload_bytes_per_s: float | None = None
@@ -99,6 +101,11 @@ class FaultProxy:
             self.faults.reset_downloads -= 1
             return True
 
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the proxy ends."""
+        if seconds:
+            self._closing.wait(seconds)
+
     def stall(self) -> None:
         """Do nothing until the proxy ends or the limit is reached."""
         self._closing.wait(STALL_LIMIT_S)
@@ -144,6 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(*fault)
             return
         body = self._read_body(faults.upload_bytes_per_s)
+        proxy.pause(faults.delay_s)
         upstream = http.client.HTTPConnection(*proxy.upstream, timeout=STALL_LIMIT_S)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

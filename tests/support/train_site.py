@@ -13,6 +13,7 @@ import yaml
 from corpora import small_train_spec, write_corpus
 
 from visage.data.ledger import LedgerRow
+from visage.store.base import Store
 from visage.store.commit import read_commit
 from visage.store.open import open_store
 from visage.training.checkpoint import list_checkpoints, restore
@@ -26,9 +27,10 @@ LIMIT_S = 240.0
 class Site:
     """A workspace with a tiny corpus and a preset, and the command that trains on it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        write_corpus(folder / "data" / "tiny")
+    def __init__(self, folder: Path, root: str | None = None) -> None:
+        self.folder, self.root = folder, root or str(folder)
+        self._started: list[subprocess.Popen[str]] = []
+        write_corpus(f"{self.root}/data/tiny")
         for preset, epochs in (("short", 4.0), ("long", 40.0)):
             spec = small_train_spec(epochs=epochs).model_dump(mode="json")
             (folder / f"{preset}.yaml").write_text(yaml.safe_dump(spec))
@@ -46,14 +48,23 @@ class Site:
         """Run `visage train` in the background."""
         words = ["train", "emotion", "--data", data, "--name", name, "--workers", str(workers)]
         words += [word for one in assign for word in ("--set", one)]
-        words += ["--preset", str(self.folder / f"{preset}.yaml"), "--workspace", str(self.folder)]
-        return subprocess.Popen(
+        words += ["--preset", str(self.folder / f"{preset}.yaml"), "--workspace", self.root]
+        process = subprocess.Popen(
             [sys.executable, "-c", "from visage_jobs.cli import main; main()", *words],
             env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a failed test left running."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.wait(timeout=30.0)
 
     def run(
         self,
@@ -72,23 +83,33 @@ class Site:
         said, _ = process.communicate(timeout=LIMIT_S)
         return process.returncode, said
 
+    def run_uri(self, name: str) -> str:
+        """Where a run lies."""
+        return f"{self.root}/runs/{name}"
+
+    def _store(self, name: str) -> Store:
+        return open_store(self.run_uri(name))
+
     def history(self, name: str) -> list[LedgerRow]:
         """The committed ledger."""
-        store = open_store(str(self.folder / "runs" / name))
+        store = self._store(name)
         newest = restore(store)
         assert newest is not None
         return ledger_chain(store, newest.state.ledger)
 
     def weights(self, name: str) -> str:
         """Checksum of the exported weights."""
-        found = read_commit(open_store(str(self.folder / "runs" / name)), "model")
+        found = read_commit(self._store(name), "model")
         assert found is not None
         return found.parts["model.safetensors"].sha256
 
     def newest_step(self, name: str) -> int:
         """How many steps the newest published checkpoint of a run has; 0 if there is none."""
-        found = list_checkpoints(open_store(str(self.folder / "runs" / name)))
-        return int(found[-1].partition("-")[0]) if found else 0
+        return max(self.steps(name), default=0)
+
+    def steps(self, name: str) -> list[int]:
+        """The steps of the published checkpoints of a run."""
+        return [int(one.partition("-")[0]) for one in list_checkpoints(self._store(name))]
 
     def await_checkpoint(
         self, name: str, process: subprocess.Popen[str], *, beyond_step: int = 0

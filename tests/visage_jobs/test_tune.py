@@ -133,11 +133,11 @@ def test_an_unfinished_search_wants_resume_and_another_search_another_name(tmp_p
 class Site:
     """A workspace with a tiny corpus, and the command that searches on it."""
 
-    def __init__(self, folder: Path, *, epochs: float, trials: int) -> None:
+    def __init__(self, folder: Path, *, epochs: float, trials: int, **changes: object) -> None:
         self.folder, self.runs = folder, folder / "runs" / "search"
         write_corpus(folder / "data" / "tiny")
         search = {"space": SPACE, "searcher": "grid", "grid_points": 2, "epochs": epochs}
-        search |= {"asha": None, "trials": trials, "max_concurrent": 1}
+        search |= {"asha": None, "trials": trials, "max_concurrent": 1, **changes}
         (folder / "search.yaml").write_text(yaml.safe_dump(search))
         train = small_train_spec().model_dump(mode="json")
         (folder / "train.yaml").write_text(yaml.safe_dump(train))
@@ -207,3 +207,50 @@ def test_a_trial_whose_process_dies_three_times_is_marked_failed(tmp_path: Path)
     assert code == 1, said
     assert "crashed 3 times" in said
     assert ended(tmp_path) == {("failed", 0): 1}
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_a_killed_search_by_optuna_and_asha_over_masks_ends_as_one_parent_with_its_trials(
+    tmp_path: Path,
+) -> None:
+    from mlflow import MlflowClient
+
+    space = {
+        "model.mask": {"choice": ["black", "mean", "noise"]},
+        "optimizer.lr": {"log_uniform": [1e-5, 0.1]},
+    }
+    site = Site(
+        tmp_path, epochs=4.0, trials=6, space=space, searcher="optuna",
+        asha={"grace_epochs": 1, "reduction": 2},
+    )  # fmt: skip
+    process = site.start()
+    deadline = time.monotonic() + LIMIT_S
+    while not ended(tmp_path)["finished", 0]:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no trial in time"
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=LIMIT_S)
+    code, result, said = site.run("--resume")
+    assert code == 0, said
+    told = json.loads(result)
+    trials = told["trials"]
+    assert len(trials) == 6
+    states = Counter(one["state"] for one in trials)
+    assert states["failed"] == 0
+    assert states["stopped"] >= 1, "ASHA stopped nobody"
+    assert {one["values"]["model.mask"] for one in trials} <= {"black", "mean", "noise"}
+    assert len({one["values"]["model.mask"] for one in trials}) > 1
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("emotion-tune")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert sorted(runs) == ["search", *(f"trial-{number:04d}" for number in range(6))]
+    parents = {run.data.tags.get("mlflow.parentRunId") for name, run in runs.items()
+               if name != "search"}  # fmt: skip
+    assert parents == {runs["search"].info.run_id}
+    assert "RUNNING" not in {run.info.status for run in runs.values()}
+    for number in range(6):
+        assert verify_run(str(site.runs / f"trial-{number:04d}")).is_exact
