@@ -78,7 +78,9 @@ def draw_facial_map(
             return _hard(ends.trunc().long(), known, size).float()[:, None]
         chunk = max(1, _BUDGET // max(1, len(points) * size * size))
         drawn = torch.zeros(len(points), size, size, device=points.device)
-        for some, kept in zip(ends.split(chunk, dim=1), known.split(chunk, dim=1), strict=True):
+        for some, kept in zip(
+            torch.split(ends, chunk, 1), torch.split(known, chunk, 1), strict=True
+        ):
             drawn = torch.maximum(drawn, _smooth(some, kept, size, thickness_px - _LEAN_PX))
         return drawn[:, None]
 

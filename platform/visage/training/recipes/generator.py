@@ -159,6 +159,11 @@ class GeneratorRecipe:
         return save_part(store, prefix, model, kind=GENERATOR, spec=self.spec.model, metadata=told)
 
     @property
+    def patterns_computed(self) -> int:
+        """How many style patterns the style mapping had to compute so far."""
+        return 0 if self._patterns is None else self._patterns[0].computed
+
+    @property
     def _patterns_from(self) -> str:
         return "references" if self._patterns is None else self._patterns[1]
 
