@@ -166,7 +166,10 @@ class StyleMappingLossSpec(Spec):
     perceptual_scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
     """Reductions of the two pictures at which features are compared."""
     perceptual_weights: str | None = None
-    """File of the feature network's weights; null = its documented fallback."""
+    """File of the feature network's weights; null = fixed random filters."""
+    perceptual_network: Literal["vgg19", "vgg16"] = "vgg19"
+    perceptual_width: int = Field(64, ge=1)
+    """Of the first block; anything but VGG's 64 is for random filters alone."""
     gan: float = Field(1.0, ge=0.0)
     feature_matching: float = Field(10.0, ge=0.0)
     equivariance: float = Field(10.0, ge=0.0)

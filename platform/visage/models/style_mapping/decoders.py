@@ -7,6 +7,8 @@ the arithmetic.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,7 +51,7 @@ class SpadeDecoder(nn.Module):
         widths = (spec.width, features, features // 4)
         self.up = nn.ModuleList(
             SpadeBlock(inputs, outputs, features, spec.hidden)
-            for inputs, outputs in zip(widths, widths[1:], strict=False)
+            for inputs, outputs in pairwise(widths)
         )
         self.last = nn.Conv2d(widths[-1], 3, 3, padding=1)
 
@@ -86,11 +88,12 @@ class SpadeBlock(nn.Module):
             shortcut = self.conv_shortcut(self.norm_shortcut(x, features))
         inner = self.conv_in(F.leaky_relu(self.norm_in(x, features), SLOPE))
         inner = self.conv_out(F.leaky_relu(self.norm_out(inner, features), SLOPE))
-        return shortcut + inner
+        joined: Tensor = shortcut + inner
+        return joined
 
 
 class Spade(nn.Module):
-    """norm(x) · (1 + γ(features)) + β(features), normalised over each picture and channel."""
+    """norm(x) · (1 + gamma(features)) + beta(features); normed over each picture and channel."""
 
     def __init__(self, channels: int, features: int, hidden: int) -> None:
         super().__init__()

@@ -109,7 +109,7 @@ class DenseMotion(nn.Module):
         # (N, 1 + K, c, D, H, W) → (N (1 + K), c, D, H, W): all flows in one call
         copies = small[:, None].expand(-1, flow_count, -1, -1, -1, -1).flatten(0, 1)
         warped = sample_volume(copies, flows.flatten(0, 1), align_corners=self._align_corners)
-        warped = warped.unflatten(0, (count, flow_count))
+        warped = warped.view(count, flow_count, *warped.shape[1:])
         return torch.cat([bumps[:, :, None], warped], dim=2).flatten(1, 2)
 
 

@@ -8,6 +8,8 @@ Nobody tells the network where the points belong; the losses do (models.md A.7).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from visage.models.style_mapping.blocks import AntiAlias, ConvBlock, level_widths
@@ -34,7 +36,7 @@ class CanonicalKeypoints(nn.Module):
         upwards = (*widths[::-1], net.width)
         self.up = nn.Sequential(*(
             ConvBlock(3, inputs, outputs, resize="double")
-            for inputs, outputs in zip(upwards, upwards[1:], strict=False)
+            for inputs, outputs in pairwise(upwards)
         ))  # fmt: skip
         self.maps = nn.Conv3d(net.width, spec.keypoints, 3, padding=1)
 
