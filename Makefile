@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check chaos bench gpu clean help
+.PHONY: setup demo test check chaos bench bench-extras gpu clean help
 
 help:  ## Show what there is.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMP)  ## Build .venv with the exact versions of requirements.lock.
 
@@ -41,8 +41,13 @@ check: $(STAMP)  ## Format, lint, types, and which package may import which.
 bench: $(STAMP)  ## Measure and print; nothing is asserted.
 	$(BIN)/python -m tests.bench
 
+bench-extras:  ## Install what the feed is compared with, in an environment of its own.
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"]))' > .venv-bench/bench.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-bench/bench.txt
+
 gpu: $(STAMP)  ## Train the presets on a GPU in fp32 and fp16 and write what was measured.
 	$(BIN)/python -m tests.bench --gpu
 
 clean:  ## Remove the environment and the workspace.
-	rm -rf $(VENV) workspace
+	rm -rf $(VENV) .venv-bench workspace

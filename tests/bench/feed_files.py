@@ -31,7 +31,7 @@ from visage.specs.train import EmotionTrainSpec
 from visage.store.base import Store
 from visage_jobs.presets import find_preset
 
-__all__ = ["measure"]
+__all__ = ["Sides", "compare", "measure"]
 
 PRESET = "emotion-small"
 WORKERS = 2
@@ -41,7 +41,7 @@ LIKE_PICTURES = 12.0
 Arrays = Mapping[str, NDArray[Any]]
 
 
-class _Sides:
+class Sides:
     """Our feed and both anchors over one corpus; a pass is one epoch's whole batches."""
 
     def __init__(self, folder: Path, drawings: Sequence[Drawing], rows: int) -> None:
@@ -102,20 +102,20 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    sides = _Sides(folder, draw(21 if quick else 70), 96 if quick else 1024)
+    sides = Sides(folder, draw(21 if quick else 70), 96 if quick else 1024)
     return [
         *_warm(sides, turns=1 if quick else 5),
         *_cold(sides, folder, turns=1 if quick else 3),
     ]
 
 
-def _warm(sides: _Sides, *, turns: int) -> Iterator[Figure]:
+def _warm(sides: Sides, *, turns: int) -> Iterator[Figure]:
     rows = sides.rows(*load_manifest(sides.uri))
     loaders = {
         kind: FileLoader(sides.files(kind), workers=WORKERS) for kind in ("crops", "pictures")
     }
     first = range(sides.steps)
-    _compare(sides, lambda: sides.ours(rows, first), loaders, first)
+    compare(sides, lambda: sides.ours(rows, first), loaders, first)
     epochs = count(1)
 
     def steps() -> range:
@@ -139,7 +139,7 @@ def _warm(sides: _Sides, *, turns: int) -> Iterator[Figure]:
     yield from _figures(taken, "warm", "everything in the page cache")
 
 
-def _cold(sides: _Sides, folder: Path, *, turns: int) -> Iterator[Figure]:
+def _cold(sides: Sides, folder: Path, *, turns: int) -> Iterator[Figure]:
     with object_server(folder, delay_s=DELAY_S) as endpoint, _credentials(endpoint):
         loaders = {
             kind: FileLoader(sides.files(kind, endpoint), workers=WORKERS)
@@ -154,7 +154,7 @@ def _cold(sides: _Sides, folder: Path, *, turns: int) -> Iterator[Figure]:
         def pass_of(kind: str) -> Callable[[], float]:
             return lambda: _rate(sides, lambda: loaders[kind].batches(sides.order(first)))
 
-        _compare(sides, ours, loaders, first)
+        compare(sides, ours, loaders, first)
         taken = take_turns(
             {
                 "ours": lambda: _rate(sides, ours),
@@ -174,7 +174,7 @@ def _cold(sides: _Sides, folder: Path, *, turns: int) -> Iterator[Figure]:
     yield from _figures(taken, "cold store, 15 ms", how)
 
 
-def _rate(sides: _Sides, start: Callable[[], Iterator[object]]) -> float:
+def _rate(sides: Sides, start: Callable[[], Iterator[object]]) -> float:
     """Samples per second of one pass."""
 
     def work() -> None:
@@ -184,8 +184,8 @@ def _rate(sides: _Sides, start: Callable[[], Iterator[object]]) -> float:
     return sides.samples / seconds(work)
 
 
-def _compare(
-    sides: _Sides, ours: Callable[[], Iterator[Arrays]], loaders: Mapping[Kind, FileLoader],
+def compare(
+    sides: Sides, ours: Callable[[], Iterator[Arrays]], loaders: Mapping[Kind, FileLoader],
     steps: range,
 ) -> None:  # fmt: skip
     """The anchors' bytes are ours (crops), or as near as a second JPEG leaves them (pictures)."""

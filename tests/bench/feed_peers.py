@@ -71,8 +71,8 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
         )
     how = (
         f"warm; {PRESET}, batches of {spec.global_batch}, {WORKERS} threads or worker processes, "
-        "the same stored JPEG bytes, decoder and augmentation; samples compared byte for byte before "
-        "the clock ran; workers stay between epochs"
+        "the same stored JPEG bytes, decoder and augmentation; samples compared byte for byte "
+        "before the clock ran; workers stay between epochs"
     )
     figures = [figure("our feed", taken["ours"], "samples/s", how=how)]
     for kind, version in installed.items():

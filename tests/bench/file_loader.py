@@ -140,8 +140,8 @@ class FileLoader:
             batch_sampler=self._order,
             num_workers=workers,
             collate_fn=_stacked,
-            persistent_workers=True,
-            multiprocessing_context="spawn",
+            persistent_workers=workers > 0,
+            multiprocessing_context="spawn" if workers else None,
         )
 
     def batches(self, order: Sequence[list[Pair]]) -> Iterator[dict[str, Tensor]]:

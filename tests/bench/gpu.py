@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from tests.bench.report import part, write_report
 if TYPE_CHECKING:
     import torch
     from tests.bench.corpora import Drawing
+    from tests.bench.figures import Figure
     from tests.bench.gpu_preset import Scale
 
 __all__ = ["run_gpu"]
@@ -34,6 +35,8 @@ CPU_PRESETS = PRESETS[:2]
 """A CPU computes fp16 by emulation: minutes for one step of a ResNet."""
 CANNOT_RUN = 2
 QUERY_LIMIT_S = 20.0
+GPU_WINDOW_S = 15.0
+"""Between two saves; a GPU is lent for minutes."""
 
 
 def run_gpu(out: Path, *, device: str, quick: bool) -> int:
@@ -67,6 +70,10 @@ def run_gpu(out: Path, *, device: str, quick: bool) -> int:
         report["wall_s"] = round(time.perf_counter() - start, 1)
         report["load_after"] = load_average()
         write_report(out, report)  # a lease that ends early leaves what is done
+    _add_loop(report, device=device, quick=report["quick"])
+    report["wall_s"] = round(time.perf_counter() - start, 1)
+    report["load_after"] = load_average()
+    write_report(out, report)
     print("  ".join(f"{key} {value}" for key, value in report["device"].items() if value))
     show(report)
     print(f"written to {out}")
@@ -90,6 +97,36 @@ def _add_preset(
         others_cores=others.cores,
         disturbed=others.cores > DISTURBING_CORES,
     )
+
+
+def _add_loop(report: dict[str, Any], *, device: str, quick: bool) -> None:
+    """R4, R6 and R7 on the device, around steps that are no model's."""
+    from tests.bench.data_wait import measure_on as wait_on
+    from tests.bench.save_stall import measure_on as stall_on
+
+    from visage.errors import VisageError
+
+    parts: dict[str, Callable[[Path], list[Figure]]] = {
+        "data_wait": lambda folder: wait_on(device, folder, quick=quick),
+        "save_stall": lambda folder: stall_on(device, folder, quick=quick, window_s=GPU_WINDOW_S),
+    }
+    for name, measure in parts.items():
+        print(f"▸ {name} on {report['device']['name']} …", file=sys.stderr, flush=True)
+        before, start, failed = load_average(), time.perf_counter(), None
+        figures: list[Figure] = []
+        with tempfile.TemporaryDirectory(prefix="visage-gpu-") as folder, Neighbours() as others:
+            try:
+                figures = measure(Path(folder))
+            except VisageError as err:
+                failed = str(err)
+        report["measurements"][name] = part(
+            figures,
+            failed=failed,
+            wall_s=time.perf_counter() - start,
+            load=(before, load_average()),
+            others_cores=others.cores,
+            disturbed=others.cores > DISTURBING_CORES,
+        )
 
 
 def _problem(device: str) -> str | None:

@@ -128,7 +128,7 @@ def _copy(value: Tensor, spare: Tensor | None) -> Tensor:
 
 
 def _pieces(value: Tensor) -> Iterator[memoryview]:
-    raw = memoryview(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    raw = value.contiguous().reshape(-1).view(torch.uint8).numpy().data
     for start in range(0, len(raw), PIECE_BYTES):
         yield raw[start : start + PIECE_BYTES]
 
