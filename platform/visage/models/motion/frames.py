@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["FEATURES_PER_FRAME", "LEAK", "FrameMlp", "paired"]
@@ -40,6 +41,13 @@ class FrameMlp(nn.Module):
             layers += [nn.Linear(before, after), normalise, nn.LeakyReLU(LEAK)]
         layers.append(nn.Linear(widths[-2], widths[-1]))
         self.layers = nn.Sequential(*layers)
+
+    def quieten(self, factor: float) -> None:
+        """Scale the untrained last layer, and with it the outputs."""
+        last = self.layers[-1]
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter.mul_(factor)
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, T, widths[0]) to (N, T, widths[-1])."""

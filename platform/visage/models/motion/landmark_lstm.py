@@ -17,6 +17,10 @@ __all__ = ["DISPLACEMENTS", "LandmarkLstm", "LstmState"]
 DISPLACEMENTS = POINTS * 3
 """Outputs: x, y, z of every point, point after point."""
 
+_FIRST_LOUDNESS = 0.05
+"""Displacements are hundredths. A head as loud as torch makes it spends its first hundred
+steps unlearning its noise, and unlearns on the way to hear the sound."""
+
 LstmState = tuple[Tensor, Tensor]
 """Hidden and cell state, each (layers, N, width)."""
 
@@ -35,6 +39,7 @@ class LandmarkLstm(nn.Module):
         self.head = FrameMlp(
             (net.lstm_width, net.head_width, net.head_width, outputs), norm=spec.norm
         )
+        self.head.quieten(_FIRST_LOUDNESS)
 
     def forward(self, features: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
         """One output row for each frame heard, and the state after the last one.
