@@ -8,6 +8,7 @@ through the same projection, so the truth is exact. `render_portrait` gives a st
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -26,6 +27,7 @@ from visage.synth.relief import Light, Pose, heights, project, shade, soft_parts
 
 __all__ = [
     "HEAD",
+    "TURNED",
     "Person",
     "Portrait",
     "aligned",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 HEAD = {"left": -1.75, "top": -2.1, "right": 1.75, "bottom": 2.55}
+TURNED = {"left": -1.95, "top": -2.25, "right": 1.95, "bottom": 2.75}
 _FACE = {"left": -1.08, "top": -1.42, "right": 1.08, "bottom": 1.98}
 _FINE = 140.0  # width at which a face is painted; super-sampling small faces more costs little
 _FOREHEAD = 0.14  # of the box's height, above the brows
@@ -211,7 +214,13 @@ def paint_ears(canvas: Canvas, identity: Identity) -> None:
 
 
 def turned(
-    source: Image, canvas: Canvas, person: Person, features: Features | None, *, coarser: int = 1
+    source: Image,
+    canvas: Canvas,
+    person: Person,
+    features: Features | None,
+    *,
+    reach: Mapping[str, float] | None = None,
+    coarser: int = 1,
 ) -> tuple[Image, Canvas]:
     """A painted canvas after the pose, at picture resolution, and the canvas it then belongs to.
 
@@ -220,10 +229,11 @@ def turned(
         canvas: What was painted, unturned.
         person: Pose and place.
         features: The relief to turn; None turns flat hair behind the head.
+        reach: Edges of what can be seen, in units; TURNED where nothing else is known.
         coarser: Every how many pixels the turn is computed; between them it is interpolated.
     """
     scale = person.face_width / 2
-    target = aligned(person, left=-1.95, top=-2.25, right=1.95, bottom=2.75)
+    target = aligned(person, **(reach or TURNED))
     grid = target
     if coarser > 1:
         right, bottom = target.left + target.width / scale, target.top + target.height / scale

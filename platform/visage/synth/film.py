@@ -34,6 +34,9 @@ from visage.synth.relief import Pose
 
 __all__ = ["Film"]
 
+# A head without the hair behind it, unturned and turned: much less than the whole canvas.
+_HEAD = {"left": -1.45, "top": -2.0, "right": 1.45, "bottom": 2.1}
+_TURNED = {"left": -1.65, "top": -2.15, "right": 1.65, "bottom": 2.3}
 _SHARPNESS = 1.25  # head pixels to a picture pixel: details survive the turn
 _LIGHT_FINEST, _TURN_FINEST = 40.0, 28.0  # pixels to the unit; light and turn are smoother
 _BODY_FOLLOWS = 0.45  # share of the head's way that the shoulders go along
@@ -49,7 +52,7 @@ class Film:
         self._scale = person.face_width / 2
         self._coarser = max(1, round(self._scale / _TURN_FINEST))
         rest = features_of(person.identity, Expression())
-        self._ears = Canvas(**HEAD, scale=self._scale * _SHARPNESS)
+        self._ears = Canvas(**_HEAD, scale=self._scale * _SHARPNESS)
         paint_ears(self._ears, person.identity)
         self._through, self._hair, self._cover = _front_hair(self._ears, person, rest.contour)
         self._back: tuple[Image, Canvas] | None = None
@@ -77,7 +80,7 @@ class Film:
             source, canvas = self._back
             composite(image, turned(source, canvas, person, None, coarser=self._coarser), person)
         self._lay_body(image, person)
-        head = Canvas(**HEAD, scale=self._ears.scale)
+        head = Canvas(**_HEAD, scale=self._ears.scale)
         head.rgb[:], head.alpha[:] = self._ears.rgb, self._ears.alpha
         head.fill(features.contour, person.identity.skin)
         paint_skin(head, person.identity, person.expression, features)
@@ -87,7 +90,8 @@ class Film:
         head.rgb += self._hair
         np.maximum(head.alpha, self._cover, out=head.alpha)
         layer = np.asarray(head.flattened(), np.uint8)
-        composite(image, turned(layer, head, person, features, coarser=self._coarser), person)
+        seen = turned(layer, head, person, features, reach=_TURNED, coarser=self._coarser)
+        composite(image, seen, person)
         return image
 
     def _painted_body(self, chin: float) -> tuple[Image, Canvas]:
@@ -120,7 +124,7 @@ def _front_hair(
     seen = []
     cover = np.zeros_like(bare.alpha)
     for tone in (0.0, 1.0):
-        canvas = Canvas(**HEAD, scale=bare.scale)
+        canvas = Canvas(**_HEAD, scale=bare.scale)
         canvas.alpha[:] = bare.alpha
         canvas.fill(contour, (0.0, 0.0, 0.0))
         canvas.rgb[:] = tone

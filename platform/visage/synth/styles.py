@@ -75,7 +75,7 @@ STYLES: Mapping[str, Style] = {
             range_st=4.0, loudness=0.55, sway_deg=1.6, sway_hz=0.35, nod_deg=2.0, nod_s=0.36,
         ),
         Style(
-            name="ballad", jaw=0.40, rounding=-0.1, vowel_s=(0.35, 0.75), stressed=1.4,
+            name="ballad", jaw=0.33, rounding=-0.1, vowel_s=(0.35, 0.75), stressed=1.4,
             closure_s=(0.10, 0.14), fricative_s=(0.11, 0.16), pause_s=(0.45, 0.9),
             syllables=(3, 6), move_s=0.22, onsets={"m": 3, "b": 1, "s": 1.5, "f": 1, "": 2},
             vowels={"a": 2, "e": 2, "i": 1.5, "o": 2, "u": 2, "ə": 1}, coda=0.05, is_sung=True,
