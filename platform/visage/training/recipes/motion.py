@@ -58,6 +58,7 @@ class MotionRecipe:
             raise SpecError(
                 f"model.fps is {spec.model.fps}, but clips are prepared at {FPS}; leave it out"
             )
+        _check_segments(spec, manifest)
         self.spec = spec
         self._encoder, self._encoder_digest = _encoder(spec, manifest, device)
         torch.manual_seed(seed_of(spec.seed, "weights"))
@@ -221,6 +222,17 @@ class _PoseSide(nn.Module):
 
 def _weights(spec: MotionTrainSpec) -> MotionWeights:
     return MotionWeights(spec.lambda_pose, spec.lambda_velocity, spec.lambda_laplacian)
+
+
+def _check_segments(spec: MotionTrainSpec, manifest: Manifest) -> None:
+    """Refuse at once what the first row would refuse in the middle of a run."""
+    segment_s, span = manifest.settings.get("segment_s"), spec.lead_in_frames + spec.window
+    if isinstance(segment_s, int | float) and segment_s * FPS < span:
+        raise DataError(
+            f"the clips were cut into segments of {segment_s} s; lead_in {spec.lead_in_frames} and "
+            f"window {spec.window} need {span / FPS:.2f} s. Prepare with --set segment_s="
+            f"{span / FPS:.2f} or more, or train with --set lead_in=0"
+        )
 
 
 def _encoder(

@@ -23,6 +23,7 @@ from visage.models.motion import MotionGenerator
 from visage.seeds import rng_of
 from visage.specs.audio import AudioEncoderSpec
 from visage.specs.motion import MotionSpec, MotionTrainSpec
+from visage.specs.prepare import ClipPrepareSpec
 from visage.store.open import open_store
 from visage.training.host import SingleHost
 from visage.training.recipes import build_recipe
@@ -214,6 +215,14 @@ def test_a_spec_that_cannot_be_trained_is_refused_with_the_key_to_change():
     assert _spec(lead_in=0).lead_in_frames == 0
 
 
+def test_segments_shorter_than_a_window_are_refused_before_the_run_begins(clips):
+    manifest = load_manifest(clips)[0]
+    short = replace(manifest, settings={**manifest.settings, "segment_s": 0.7})
+    with pytest.raises(DataError, match=r"segment_s=0\.80 or more, or train with --set lead_in=0"):
+        build_recipe(_spec(), short, CPU)
+    build_recipe(_spec(lead_in=0), short, CPU)
+
+
 def test_people_see_and_hear_truth_beside_prediction(clips, tmp_path):
     recipe = _recipe(clips, samples=2)
     tensors = recipe.tensors(_batch(recipe, clips, 2), CPU)
@@ -261,6 +270,6 @@ def test_the_presets_are_complete_and_the_paper_one_is_the_published_network(pre
             (0.9, 0.99),
             64,
         )
-        assert spec.lead_in_frames == 255
+    assert spec.lead_in_frames + spec.window <= 60 * ClipPrepareSpec().segment_s
     with torch.device("meta"):
         MotionGenerator(spec.model)
