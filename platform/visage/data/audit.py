@@ -23,7 +23,7 @@ from visage.data.fingerprints import Fingerprint, fingerprints
 from visage.data.perceptual_hash import is_flat
 from visage.data.readers.assembly import count_classes
 from visage.data.records import SPLITS, Corpus
-from visage.errors import SpecError
+from visage.errors import DataError, SpecError
 from visage.faces.provider import Box, clip_box
 
 __all__ = ["AUDIT_TABLES", "AuditReport", "AuditStage", "audit_corpus", "box_problem"]
@@ -171,9 +171,16 @@ def audit_corpus(
 
     Raises:
         SpecError: the threshold is not between -1 and 20. Unreadable files raise nothing.
+        DataError: the corpus holds sounds, which cannot be compared as pictures.
     """
     if not -1 <= near_threshold <= 20:
         raise SpecError(f"near_threshold {near_threshold} must lie between -1 (off) and 20 bits")
+    sounds = sum(record.kind == "audio" for record in corpus.records)
+    if sounds:
+        raise DataError(
+            f"{corpus.root}: {sounds} records of layout {corpus.layout} are sounds; the audit "
+            "compares pictures and clips"
+        )
     count = len(corpus.records)
     threads = workers or min(8, os.cpu_count() or 1)
     paths = [record.path for record in corpus.records]

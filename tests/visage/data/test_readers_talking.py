@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from visage.data.audit import audit_corpus
 from visage.data.clip_truth import ClipTruth, Phone, pack_truth, truth_path, unpack_truth
 from visage.data.corpus_files import LocalFiles
 from visage.data.prepare import fingerprint, plan_chunks
@@ -302,6 +303,13 @@ def test_a_row_that_names_no_clip_of_the_folder_is_not_followed(
 
     with pytest.raises(DataError, match=words):
         read_corpus(root)
+
+
+def test_an_audit_of_sounds_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    corpus = read_corpus(common_voice(tmp_path, lists={"train.tsv": ["a a1", "b b1"]}))
+
+    with pytest.raises(DataError, match="2 records of layout common-voice are sounds"):
+        audit_corpus(corpus)
 
 
 def test_hours_for_another_layout_are_refused(tmp_path: Path) -> None:
