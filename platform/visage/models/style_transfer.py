@@ -6,9 +6,10 @@
     L_r   = (|∇_φ̂ f(φ̂)| - 1)²                          f neither flattens nor tears
     L_transfer = L_mg + L_sc + L_r
 
-f is a vector, so a gradient's norm needs a scalar of it: vᵀf for a random unit v (default), or the
-mean of the components (`paper_literal`, a 256 times harder pull). Everything here computes in fp32
-with autocast off.
+f is a vector, so a gradient's norm needs a scalar of it: vᵀf for a random unit v; vᵀf for the v
+along which L_sc is measured (`critic_directions`: then L_sc is the square of a Wasserstein critic's
+difference); or the mean of the components (literal, a 256 times harder pull). Everything here
+computes in fp32 with autocast off.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "CollapseGuard",
     "FeatureHealth",
     "StyleFeatures",
+    "critic_directions",
     "gradient_penalty",
     "mean_direction",
     "mixed",
@@ -135,7 +137,8 @@ def gradient_penalty(features: StyleFeatures, phi: Tensor, directions: Tensor) -
     Args:
         features: f.
         phi: φ̂, (N, T, 68, 3).
-        directions: What makes a scalar of f, (N, width): `unit_directions` or `mean_direction`.
+        directions: What makes a scalar of f, (N, width): `unit_directions`, `critic_directions` or
+            `mean_direction`.
     """
     return (gradient_norms(features, phi, directions, create_graph=True) - 1).square().mean()
 
@@ -158,6 +161,14 @@ def gradient_norms(
 def unit_directions(normal: Tensor) -> Tensor:
     """Random unit vectors of standard normal draws (..., width)."""
     directions: Tensor = normal / normal.norm(dim=-1, keepdim=True)
+    return directions
+
+
+@torch.no_grad()
+def critic_directions(features: StyleFeatures, made: Tensor, style: Tensor) -> Tensor:
+    """Unit vectors from generated to style features, (N, width): the v of L_sc = (vᵀ Δ mean f)²."""
+    apart = features(style).mean(dim=1) - features(made).mean(dim=1)
+    directions: Tensor = apart / apart.norm(dim=-1, keepdim=True).clamp_min(1e-12)
     return directions
 
 

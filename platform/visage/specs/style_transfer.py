@@ -17,9 +17,10 @@ class StyleFeaturesSpec(Spec):
 
     widths: tuple[int, ...] = (1024, 512, 256)
     """Of its layers; 866,048 parameters with these."""
-    phi_scale: float = Field(1000.0**0.5, gt=0.0)
-    """Factor on landmarks before f. f hardly stretches lengths, so L_sc is as small as squared
-    displacements are; the root of L_mg's factor 1000 brings both to one scale. 1 = literal."""
+    phi_scale: float = Field((1000.0 / 204) ** 0.5, gt=0.0)
+    """Factor on landmarks before f. f hardly stretches lengths, so L_sc is about as large as what
+    it reads, squared and summed; L_mg is 1000 times a mean over 204 coordinates. This factor brings
+    both to one scale. 1 = literal."""
 
     @model_validator(mode="after")
     def _has_layers(self) -> StyleFeaturesSpec:
@@ -62,8 +63,10 @@ class StyleTransferTrainSpec(TrainSpec):
     which keeps the lips in time with any sound; the head-pose net then stays as it is."""
     gamma: float | Literal["uniform"] = "uniform"
     """Where between generated (0) and style (1) landmarks the gradient of f is held at 1."""
-    penalty: Literal["projection", "paper_literal"] = "projection"
-    """Which scalar of f's vector is differentiated: a random unit projection, or the mean."""
+    penalty: Literal["projection", "critic", "paper_literal"] | None = None
+    """Which scalar of f's vector is differentiated: a random unit projection; the projection onto
+    what L_sc measures, as a Wasserstein critic has it; or the mean. None = projection in joint
+    mode, critic in adversarial mode (a single direction may escape random projections)."""
     lambda_style: float = Field(1.0, ge=0.0)
     """Weight of L_sc."""
     lambda_penalty: float = Field(1.0, ge=0.0)
@@ -72,12 +75,14 @@ class StyleTransferTrainSpec(TrainSpec):
     lambda_velocity: float = Field(0.0, ge=0.0)
     lambda_laplacian: float = Field(0.0, ge=0.0)
 
-    collapse: Literal["stop", "reweigh", "off"] = "stop"
-    """What to do when f no longer tells landmarks apart: end the run with an error, or multiply
-    lambda_penalty by `collapse_boost` until it does again."""
+    collapse: Literal["stop", "reweigh", "off"] = "reweigh"
+    """What to do when f no longer tells landmarks apart: end the run with an error, or let only L_r
+    move f, with lambda_penalty times `collapse_boost`, until it does again. In joint mode f sooner
+    or later goes blind to what L_sc measures: the norm of its gradient does not forbid that."""
     collapse_boost: float = Field(10.0, gt=1.0)
-    least_spread: float = Field(0.1, ge=0.0)
-    """Spread of f's features over that of its inputs, below which f has collapsed; 1 = a new f."""
+    least_spread: float = Field(0.4, ge=0.0)
+    """Spread of f's features over that of its inputs, below which f has collapsed; a new f has
+    about 0.7, by the slope of its leaky ReLUs."""
     least_gradient: float = Field(0.1, ge=0.0)
     """The same for the norm of f's gradient, which L_r holds at 1."""
 
@@ -115,6 +120,11 @@ class StyleTransferTrainSpec(TrainSpec):
         if self.compare_window > self.compare_frames:
             raise ValueError("compare_window must not be longer than compare_frames")
         return self
+
+    @property
+    def scalar(self) -> Literal["projection", "critic", "paper_literal"]:
+        """The resolved penalty."""
+        return self.penalty or ("projection" if self.mode == "joint" else "critic")
 
     @property
     def style_name(self) -> str:

@@ -14,6 +14,7 @@ from visage.models.projection import rotation_matrix
 from visage.models.style_transfer import (
     CollapseGuard,
     StyleFeatures,
+    critic_directions,
     gradient_norms,
     gradient_penalty,
     mean_direction,
@@ -126,6 +127,17 @@ def test_the_constraint_tells_amplitude_apart_though_both_means_are_the_same():
     features, phi = _features(), _phi(1, 200)
     phi = phi - phi.mean(dim=1, keepdim=True)
     assert _value(style_constraint(features, phi, 2 * phi)) > 1e-3
+
+
+def test_along_the_critics_direction_the_constraint_is_the_square_of_a_scalar_difference():
+    features, made, style = _features(), _phi(2, 6), _phi(2, 9, 1)
+    directions = critic_directions(features, made, style)
+    assert torch.allclose(directions.norm(dim=-1), torch.ones(2))
+    with torch.no_grad():
+        scalars = [(features(one) * directions[:, None]).sum(-1).mean(1) for one in (made, style)]
+    wanted = _value((scalars[1] - scalars[0]).square().mean())
+    assert _value(style_constraint(features, made, style)) == pytest.approx(wanted, rel=1e-5)
+    assert torch.equal(critic_directions(features, made, made), torch.zeros(2, 16))
 
 
 def test_gradients_reach_what_they_should_and_nothing_else():

@@ -20,6 +20,7 @@ from visage.models.motion.losses import landmark_loss, laplacian_loss, pose_nll,
 from visage.models.style_transfer import (
     CollapseGuard,
     StyleFeatures,
+    critic_directions,
     gradient_penalty,
     mixed,
     registered,
@@ -81,23 +82,26 @@ class TransferTerms:
         phi = registered(mean[:, None] + made, mean)
         return Generated(phi=phi, loss=loss, logged=parts)
 
-    def penalty(
-        self, features: StyleFeatures, phi: Tensor, tensors: Tensors
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted L_r, and what to log of it; raises CollapseError if f is to be watched."""
-        weight, logged = self.spec.lambda_penalty, {}
-        if self.spec.collapse != "off":
-            watch = self.guard.check if self.spec.collapse == "stop" else self.guard.look
-            health = watch(features)
-            if self.guard.has_collapsed(health):
-                weight *= self.spec.collapse_boost
-            logged = {
-                "feature_spread": phi.new_tensor(health.spread),
-                "feature_gradient": phi.new_tensor(health.gradient),
-            }
+    def watched(self, features: StyleFeatures) -> tuple[bool, dict[str, float]]:
+        """Whether f must be pulled up, and what to log; CollapseError if that ends the run."""
+        if self.spec.collapse == "off":
+            return False, {}
+        watch = self.guard.check if self.spec.collapse == "stop" else self.guard.look
+        health = watch(features)
+        logged = {"feature_spread": health.spread, "feature_gradient": health.gradient}
+        return self.guard.has_collapsed(health), logged
+
+    def penalty(self, features: StyleFeatures, phi: Tensor, tensors: Tensors) -> Tensor:
+        """L_r of a batch."""
+        directions = tensors["direction"]
+        if self.spec.scalar == "critic":
+            directions = critic_directions(features, phi, tensors["style"])
         between = mixed(phi, tensors["style"], tensors["gamma"])
-        value = gradient_penalty(features, between, tensors["direction"])
-        return weight * value, {"l_r": value, **logged}
+        return gradient_penalty(features, between, directions)
+
+    def weight(self, *, is_weak: bool) -> float:
+        """Of L_r."""
+        return self.spec.lambda_penalty * (self.spec.collapse_boost if is_weak else 1.0)
 
     def _predicted(self, generator: MotionGenerator, tensors: Tensors) -> tuple[Tensor, Tensor]:
         """Displacements (N, T, 68, 3) and the mean NLL of the poses that have a truth."""
@@ -171,11 +175,14 @@ class _Joint(nn.Module):
 
     def forward(self, tensors: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         _to_training(self.model)
-        made = self._terms.generated(self.model, tensors)
-        constraint = style_constraint(self.features, made.phi, tensors["style"])
-        penalty, logged = self._terms.penalty(self.features, made.phi, tensors)
-        loss = made.loss + self._terms.spec.lambda_style * constraint + penalty
-        return loss, _sums({**made.logged, "l_sc": constraint, **logged}, tensors)
+        terms, features = self._terms, self.features
+        is_weak, health = terms.watched(features)
+        made = terms.generated(self.model, tensors)
+        constraint = _constraint(features, made.phi, tensors["style"], hold=is_weak)
+        penalty = terms.penalty(features, made.phi, tensors)
+        loss = made.loss + terms.spec.lambda_style * constraint
+        loss = loss + terms.weight(is_weak=is_weak) * penalty
+        return loss, _sums({**made.logged, "l_sc": constraint, "l_r": penalty}, health, tensors)
 
 
 class _Generator(nn.Module):
@@ -191,7 +198,7 @@ class _Generator(nn.Module):
         with _held(self._held[0]) as features:
             constraint = style_constraint(features, made.phi, tensors["style"])
         loss = made.loss + self._terms.spec.lambda_style * constraint
-        return loss, _sums({**made.logged, "l_sc": constraint}, tensors)
+        return loss, _sums({**made.logged, "l_sc": constraint}, {}, tensors)
 
 
 class _Features(nn.Module):
@@ -203,11 +210,24 @@ class _Features(nn.Module):
 
     def forward(self, tensors: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         _to_training(self._held[0])
+        terms, features = self._terms, self.features
+        is_weak, health = terms.watched(features)
         with torch.no_grad():
-            phi = self._terms.generated(self._held[0], tensors).phi
-        constraint = style_constraint(self.features, phi, tensors["style"])
-        penalty, logged = self._terms.penalty(self.features, phi, tensors)
-        return penalty - self._terms.spec.lambda_style * constraint, _sums(logged, tensors)
+            phi = terms.generated(self._held[0], tensors).phi
+        constraint = style_constraint(features, phi, tensors["style"])
+        penalty = terms.penalty(features, phi, tensors)
+        loss = terms.weight(is_weak=is_weak) * penalty - terms.spec.lambda_style * constraint
+        return loss, _sums({"l_r": penalty}, health, tensors)
+
+
+def _constraint(features: StyleFeatures, phi: Tensor, style: Tensor, *, hold: bool) -> Tensor:
+    """L_sc; it moves the generator alone if f is held."""
+    if not hold:
+        return style_constraint(features, phi, style)
+    # nothing of it reaches f, but all weights stay in the graph: ranks exchange the same gradients
+    unused = 0 * style_constraint(features, phi.detach(), style)
+    with _held(features):
+        return style_constraint(features, phi, style) + unused
 
 
 def _to_training(model: nn.Module) -> None:
@@ -218,9 +238,13 @@ def _to_training(model: nn.Module) -> None:
             module.eval()
 
 
-def _sums(means: dict[str, Tensor], tensors: Tensors) -> dict[str, Tensor]:
+def _sums(
+    means: dict[str, Tensor], figures: dict[str, float], tensors: Tensors
+) -> dict[str, Tensor]:
     count = len(tensors["mean"])
-    return {name: value.detach() * count for name, value in means.items()}
+    logged = {name: value.detach() * count for name, value in means.items()}
+    whole = {name: torch.tensor(value * count) for name, value in figures.items()}
+    return {**logged, **whole}
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class StyleTransferRecipe:
         ]
         is_style = torch.from_numpy(batch.arrays["is_style"])
         direction = unit_directions(torch.stack([one.normal for one in draws])).to(device)
-        if self.spec.penalty == "paper_literal":
+        if self.spec.scalar == "paper_literal":
             direction = mean_direction(len(draws), width, device)
         return {
             **self._motion.tensors(batch, device),

@@ -255,7 +255,7 @@ def _flattened(recipe: StyleTransferRecipe) -> StyleTransferRecipe:
 
 @pytest.mark.parametrize("mode", ["joint", "adversarial"])
 def test_a_collapsed_f_ends_the_run_with_its_reason(clips, motion, mode):
-    recipe = _flattened(_recipe(clips, motion, mode=mode))
+    recipe = _flattened(_recipe(clips, motion, mode=mode, collapse="stop"))
     stepper = Stepper(recipe, SingleHost(), steps=4, epochs=2.0)
     with pytest.raises(CollapseError, match="collapse=reweigh"):
         stepper.step(_batch(recipe, clips), 0, {})
@@ -272,6 +272,18 @@ def test_a_collapsed_f_is_pulled_up_again_if_it_is_reweighed(clips, motion):
     assert first.means["feature_gradient"] < 0.1
     assert last.means["feature_gradient"] > 0.3
     assert last.loss < 100
+
+
+def test_while_f_is_pulled_up_the_constraint_moves_the_generator_alone(clips, motion):
+    recipe = _flattened(
+        _recipe(clips, motion, collapse="reweigh", lambda_penalty=0.0, lambda_style=10.0)
+    )
+    _backward(recipe, 0, clips)
+    names = _trained(recipe.phases[0].module)
+    assert any(name.startswith("model.landmarks") for name in names)
+    assert not any(name.startswith("features") for name in names)
+    # every weight took part, so ranks exchange the same gradients
+    assert all(one.grad is not None for one in recipe.companions["features"].parameters())
 
 
 def test_the_run_publishes_a_small_style_that_makes_the_tuned_generator(clips, motion, tmp_path):
@@ -299,6 +311,12 @@ def test_the_exported_style_is_the_validated_model(clips, motion, tmp_path):
     styled = apply_style(recipe.base, load_style(f"{tmp_path}/style"))
     for name, value in recipe.model.state_dict().items():
         assert torch.equal(styled.state_dict()[name], value), name
+
+
+def test_the_scalar_of_the_penalty_follows_the_mode_unless_it_is_named(clips, motion):
+    scalars = {mode: _spec(clips, motion, mode=mode).scalar for mode in ("joint", "adversarial")}
+    assert scalars == {"joint": "projection", "adversarial": "critic"}
+    assert _spec(clips, motion, mode="adversarial", penalty="projection").scalar == "projection"
 
 
 def test_a_style_of_the_full_size_is_at_most_25_megabytes():
