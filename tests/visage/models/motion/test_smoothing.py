@@ -83,3 +83,15 @@ def test_a_gaussian_cannot_be_streamed_and_the_message_says_what_can():
     with pytest.raises(SpecError, match="choose ema, one-euro or none"):
         causal_filter("gaussian", sigma=1.0, fps=60)
     assert delay_frames("gaussian", 3.0) == delay_frames("none", 3.0) == 0
+
+
+@pytest.mark.parametrize("sigma", [1.0, 3.0, 9.0])
+def test_the_memory_of_a_moving_average_has_exactly_the_spread_of_the_gaussian(sigma):
+    # what an average made of zeros remembers of a single one
+    impulse = torch.zeros(2000, 1, dtype=torch.float64)
+    impulse[1] = 1.0
+    memory = causal_filter("ema", sigma=sigma, fps=60)(impulse)[1:, 0].numpy()
+    age = np.arange(len(memory))
+    mean = (memory * age).sum()
+    assert memory.sum() == pytest.approx(1.0)
+    assert np.sqrt((memory * (age - mean) ** 2).sum()) == pytest.approx(sigma, rel=1e-6)
