@@ -15,7 +15,12 @@ from torch import Tensor
 from visage.models.perceptual import PerceptualNet
 from visage.models.style_mapping import losses
 from visage.models.style_mapping.discriminator import PictureDiscriminator
-from visage.models.style_mapping.random_warps import draw_warps, warp_pictures, warp_points
+from visage.models.style_mapping.random_warps import (
+    RandomWarp,
+    draw_warps,
+    warp_pictures,
+    warp_points,
+)
 from visage.specs.style_mapping import DiscriminatorSpec
 
 
@@ -111,6 +116,16 @@ def test_a_warp_is_a_function_of_its_generator_and_without_spread_the_identity()
     picture, points = pictures(2), _draw(2, 7, 2)
     assert torch.allclose(warp_pictures(none, picture), picture, atol=1e-5)
     assert torch.equal(warp_points(none, points), points)
+
+
+def test_a_map_is_its_formula() -> None:
+    affine = torch.tensor([[[1.0, 0.5, 0.1], [0.0, 2.0, -0.2]]])
+    bend = torch.zeros(1, 25, 2)
+    bend[0, 12, 1] = 0.3  # the control point in the middle moves y alone
+    found = warp_points(RandomWarp(affine=affine, bend=bend), torch.tensor([[[0.4, -0.3]]]))
+    squared = 0.4**2 + 0.3**2
+    wanted = [0.4 - 0.15 + 0.1, -0.6 - 0.2 + 0.3 * squared * math.log(squared)]
+    assert found[0, 0].tolist() == pytest.approx(wanted, abs=1e-5)
 
 
 def _blob(centres: Tensor, *, size: int = 96, sigma: float = 0.06) -> Tensor:
