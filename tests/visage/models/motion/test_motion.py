@@ -52,7 +52,7 @@ def test_a_stream_gives_what_the_whole_gives(tiny_model, smoothing, norm, sizes)
 
 
 @given(sizes=st.lists(st.integers(0, 30), max_size=8))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_no_way_of_cutting_the_sound_changes_the_motion(sizes):
     spec = MotionSpec.parse({
         "feature_channels": 6, "landmark_look_ahead": 4, "pose_look_ahead": 6, "norm": "layer",

@@ -97,9 +97,9 @@ def _batch(recipe: MotionRecipe, uri: str, count: int = 4) -> Batch:
 def test_a_small_batch_is_learnt_by_heart(clips):
     recipe = _recipe(clips)
     batch = _batch(recipe, clips)
-    stepper = Stepper(recipe, SingleHost(), steps=100, epochs=100.0)
+    stepper = Stepper(recipe, SingleHost(), steps=80, epochs=80.0)
     first = stepper.step(batch, 0, {})
-    for step in range(1, 100):
+    for step in range(1, 80):
         last = stepper.step(batch, step, {})
     assert last.means["landmarks"] < first.means["landmarks"] / 5
     assert last.means["pose_nll"] < first.means["pose_nll"] - 5
@@ -250,7 +250,7 @@ class _Host(SingleHost):
 def test_a_run_ends_with_a_mouth_that_beats_those_that_never_move(clips, tmp_path):
     host = _Host()
     outcome = run_training(
-        run_uri=f"{tmp_path}/run", spec=_spec(epochs=50.0, validate_every_epochs=50.0, samples=0),
+        run_uri=f"{tmp_path}/run", spec=_spec(epochs=35.0, validate_every_epochs=35.0, samples=0),
         recipe_name="motion", data_uri=clips, host=host,
     )  # fmt: skip
     (seen,) = [event for event in host.events if event["type"] == "validation"]
