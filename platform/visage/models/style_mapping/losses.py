@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visage.models.perceptual import feature_distance
 from visage.models.style_mapping.blocks import full_precision
 
 __all__ = [
@@ -54,9 +55,7 @@ def perceptual_pyramid(
         small, target = _reduced(ours, side), _reduced(theirs, side)
         with torch.no_grad():
             wanted = network(target)
-        for one, other in zip(network(small), wanted, strict=True):
-            with full_precision(one):
-                total = total + F.l1_loss(one.float(), other.float())
+        total = total + feature_distance(network(small), wanted)
     return total
 
 
