@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ from visage.faces.crop import SquareCrop, crop_around
 from visage.faces.lift import LiftedHead, lift_heads, measure_poses, smoothed
 from visage.faces.provider import FaceProvider
 from visage.faces.style_references import KeyMotions, find_key_motions
+from visage.faces.torso import find_shoulders, track_shoulders
 from visage.faces.track import track_face
-from visage.media.image import encode_jpeg
+from visage.media.image import Image, encode_jpeg
 from visage.media.sandbox import MediaSandbox
 from visage.media.video import VideoInfo
 from visage.models.audio.mel import log_mel
@@ -89,13 +90,14 @@ class ClipRowMaker:
             if not info.has_audio:
                 raise MediaError("no_audio", f"{record.key}: the clip has no sound")
             sound = self.sandbox.decode_audio(path, sample_rate=SAMPLE_RATE)
-        source, is_true = self._points(record, root, path, info, seconds)
+        source = self._points(record, root, path, info, seconds)
         frames = self._frames_at_60_hz(record, len(source) / info.fps, len(sound))
         with _timed(seconds, "lift"):
-            clip = self._clip(info, source, is_true=is_true)
-            arrays = self._arrays(clip, sound, frames)
+            clip = self._clip(info, source)
         with _timed(seconds, "crop"):
-            pictures = self._pictures(path, clip)
+            pictures, torso = self._pictures(path, clip)
+        with _timed(seconds, "lift"):
+            arrays = self._arrays(clip, sound, frames, torso)
         with _timed(seconds, "write"):
             shared = {
                 "group": record.group,
@@ -109,16 +111,16 @@ class ClipRowMaker:
 
     def _points(
         self, record: Record, root: Path, path: Path, info: VideoInfo, seconds: dict[str, float]
-    ) -> tuple[Floats, bool]:
-        """The 68 points of every frame in its pixels, and whether they are true ones."""
+    ) -> Floats:
+        """The 68 points of every frame in its pixels: true ones where the corpus has them."""
         truth = read_truth(root, record)
         if truth is not None:
-            return truth.points, True
+            return truth.points
         with _timed(seconds, "faces"):
             frames = self.sandbox.iter_frames(path, info)
             found = track_face(frames, self.provider)
             sigma = self.spec.points_sigma_s * info.fps
-            return smoothed(found.astype(np.float64), sigma).astype(np.float32), False
+            return smoothed(found.astype(np.float64), sigma).astype(np.float32)
 
     def _frames_at_60_hz(self, record: Record, picture_s: float, samples: int) -> int:
         """How many frames both picture and sound cover."""
@@ -137,7 +139,7 @@ class ClipRowMaker:
             )
         return len(steady_times(duration_s, FPS))
 
-    def _clip(self, info: VideoInfo, source: Floats, *, is_true: bool) -> _Clip:
+    def _clip(self, info: VideoInfo, source: Floats) -> _Clip:
         crop = crop_around(
             source, width=info.width, height=info.height, margin=self.spec.margin,
             size=self.spec.size,
@@ -155,8 +157,8 @@ class ClipRowMaker:
             motions=find_key_motions(head.landmarks, head.pose),
         )
 
-    def _arrays(self, clip: _Clip, sound: Floats, frames: int) -> ClipArrays:
-        """The whole clip at 60 Hz."""
+    def _arrays(self, clip: _Clip, sound: Floats, frames: int, torso: Floats | None) -> ClipArrays:
+        """The whole clip at 60 Hz; `torso` is that of the source's frames."""
         wanted = np.arange(frames) / FPS
         points = resample_track(clip.points, clip.times_s, wanted).astype(np.float32)
         pose = resample_track(clip.pose, clip.times_s, wanted)
@@ -171,18 +173,28 @@ class ClipRowMaker:
             mean=head.mean,
             pose=head.pose,
             points=points,
-            torso=None,
+            torso=None if torso is None else _at_60_hz(torso, clip.times_s, wanted),
         )
 
-    def _pictures(self, path: Path, clip: _Clip) -> list[bytes]:
-        """Every frame of the source, cropped and encoded."""
-        bodies = [
-            encode_jpeg(clip.crop.cut(frame), self.spec.jpeg_quality)
-            for frame in self.sandbox.iter_frames(path, clip.info)
-        ]
+    def _pictures(self, path: Path, clip: _Clip) -> tuple[list[bytes], Floats | None]:
+        """Every frame of the source, cropped and encoded, and its shoulders if they are wanted."""
+        bodies: list[bytes] = []
+
+        def cropped() -> Iterator[Image]:
+            for frame in self.sandbox.iter_frames(path, clip.info):
+                picture = clip.crop.cut(frame)
+                bodies.append(encode_jpeg(picture, self.spec.jpeg_quality))
+                yield picture
+
+        frames, torso = cropped(), None
+        if self.spec.torso == "flow":
+            first = next(frames)
+            torso = track_shoulders(chain([first], frames), find_shoulders(first, clip.points[0]))
+        for _ in frames:
+            pass
         if len(bodies) < len(clip.points):
             raise MediaError("truncated", f"{path}: frames are missing at the second reading")
-        return bodies
+        return bodies, None if torso is None else torso[: len(clip.points)]
 
     def _segments(
         self, key: str, clip: _Clip, arrays: ClipArrays, pictures: list[bytes], shared: Row
@@ -214,6 +226,11 @@ def _cut(arrays: ClipArrays, start: int, stop: int) -> ClipArrays:
         points=arrays.points[start:stop],
         torso=None if arrays.torso is None else arrays.torso[start:stop],
     )
+
+
+def _at_60_hz(track: Floats, times_s: Doubles, wanted_s: Doubles) -> Floats:
+    """Points that may get lost, interpolated; what was lost between two frames stays NaN."""
+    return resample_track(track, times_s, wanted_s).astype(np.float32)
 
 
 def _references(clip: _Clip, pictures: list[bytes]) -> Row:

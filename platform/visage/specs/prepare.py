@@ -76,6 +76,10 @@ class ClipPrepareSpec(PrepareSpec):
     """Smoothing of tracked points over time; true points of drawn clips are left as they are."""
     pose_sigma_s: float = Field(0.05, ge=0.0, le=0.5)
     """Smoothing of the measured head pose over time."""
+    torso: Literal["off", "flow"] = "off"
+    """flow = shoulders found under the first face and followed by optical flow (models.md A.4.4).
+
+    Cropped faces show little of them; points that are lost are NaN."""
     rows_per_shard: int = Field(8, ge=1, le=100_000)
     """Clips of one shard."""
 

@@ -5,8 +5,12 @@ import re
 from visage.tracking.names import METRICS
 
 
-def test_the_list_stays_short_enough_for_a_tracking_server() -> None:
-    assert len(METRICS) <= 40
+MOST_NAMES = 100
+"""Of all recipes together; that one run logs at most forty is held beside the recipes."""
+
+
+def test_the_list_stays_short_enough_to_be_read() -> None:
+    assert len(METRICS) <= MOST_NAMES
 
 
 def test_every_name_has_an_area_a_unit_and_a_meaning() -> None:

@@ -31,6 +31,10 @@ from visage.training.verify import verify_run
 every_recipe = pytest.mark.parametrize("recipe", CLIP_RECIPES)
 
 
+ALWAYS = {name for name in METRICS if name.startswith("system/")}
+"""What every run logs beside what its recipe measures."""
+
+
 class _Death(Exception):
     """Stands for SIGKILL inside one process: nothing after it runs."""
 
@@ -82,7 +86,7 @@ def test_every_recipe_that_learns_from_clips_is_tested_here() -> None:
 
 
 @every_recipe
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("share", [0.45, 0.85])
 def test_a_killed_run_continues_to_the_same_losses_samples_and_weights(
     share: float,
     recipe: str,
@@ -118,6 +122,7 @@ def test_what_a_recipe_measures_is_in_the_closed_list_of_metrics(
         assert isinstance(means, Mapping)
         names |= {f"val/{name}" for name in means}
     assert sorted(names - METRICS.keys()) == []
+    assert len(names | ALWAYS) <= 40, "a tracking server is slow with more keys in one run"
 
 
 @every_recipe

@@ -1,0 +1,156 @@
+"""From a drawn clip to its rows: nothing lost, nothing repeated, everything in step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from visage.data.clip_builder import ClipRowMaker
+from visage.data.clip_rows import CLIP_SCHEMA, unpack_clip
+from visage.data.clip_truth import truth_path
+from visage.data.readers import read_corpus
+from visage.data.records import Corpus, Record
+from visage.errors import MediaError
+from visage.faces.provider import Box, Face, Image, Landmarks
+from visage.media.image import decode_image
+from visage.media.sandbox import MediaSandbox
+from visage.media.video import write_video
+from visage.models.projection import Camera, project
+from visage.specs.prepare import ClipPrepareSpec
+from visage.synth.spec import VoxCeleb2Spec
+from visage.synth.voxceleb2 import write_voxceleb2
+
+SPEC = ClipPrepareSpec(size=96, segment_s=1.0, shortest_s=0.5)
+
+
+class _NoProvider:
+    """Stands where true points make a detector unnecessary."""
+
+    name = licence = "none"
+
+    def detect(self, image: Image) -> list[Face]:
+        raise AssertionError("a drawn clip brings its points")
+
+    def landmarks(self, image: Image, box: Box) -> Landmarks:
+        raise AssertionError("a drawn clip brings its points")
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[MediaSandbox]:
+    with MediaSandbox() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    root = tmp_path_factory.mktemp("vox")
+    spec = VoxCeleb2Spec(
+        identities=2, test_identities=1, clips=1, seconds=2.5, styles=("rap",), size=128
+    )
+    write_voxceleb2(root, spec, workers=1)
+    return read_corpus(root)
+
+
+@pytest.fixture(scope="module")
+def record(corpus: Corpus) -> Record:
+    return corpus.records[0]
+
+
+@pytest.fixture(scope="module")
+def rows(corpus: Corpus, record: Record, sandbox: MediaSandbox) -> list[dict[str, object]]:
+    return _maker(sandbox).rows(record, Path(corpus.root), {})
+
+
+def _maker(sandbox: MediaSandbox, **changes: object) -> ClipRowMaker:
+    spec = ClipPrepareSpec.parse({**SPEC.model_dump(), **changes})
+    return ClipRowMaker(spec=spec, provider=_NoProvider(), sandbox=sandbox)
+
+
+def test_segments_cover_the_clip_without_gap_or_overlap(rows: list[dict[str, object]]) -> None:
+    assert [row["frames"] for row in rows] == [74, 74]  # 62 frames of 25 a second
+    assert [row["start_s"] for row in rows] == [0.0, 74 / 60]
+    assert all(set(CLIP_SCHEMA.names) == row.keys() for row in rows)
+    pictures = sum(len(row["images"]) for row in rows)  # type: ignore[arg-type]
+    assert pictures >= 62, "every frame of the source is kept once"
+
+
+def test_points_poses_and_pictures_are_in_step(rows: list[dict[str, object]]) -> None:
+    for row in rows:
+        arrays = unpack_clip(row)
+        back = project(
+            torch.from_numpy(arrays.landmarks.copy()),
+            torch.from_numpy(arrays.pose.copy()),
+            Camera.of_size(96),
+        )
+        np.testing.assert_allclose(back.numpy(), arrays.points, atol=5e-3)
+        assert arrays.points.min() > -1
+        assert arrays.points.max() < 97
+        picture = decode_image(row["images"][0])  # type: ignore[index]
+        assert picture.shape == (96, 96, 3)
+
+
+def test_the_mouth_moves_at_every_frame_of_60_hz(rows: list[dict[str, object]]) -> None:
+    lips = np.concatenate([unpack_clip(row).landmarks[:, 57] for row in rows])
+    still = (np.abs(np.diff(lips, axis=0)).max(axis=1) == 0).mean()
+    assert still < 0.2, "frames are interpolated, not repeated"
+
+
+def test_the_sound_belongs_to_the_mouth(rows: list[dict[str, object]]) -> None:
+    opening, loud = [], []
+    for row in rows:
+        arrays = unpack_clip(row)
+        opening.append(arrays.landmarks[:, 66, 1] - arrays.landmarks[:, 62, 1])
+        loud.append(arrays.mel.reshape(len(arrays), -1).mean(axis=1))
+    related = np.corrcoef(np.concatenate(opening), np.concatenate(loud))[0, 1]
+    assert related > 0.3
+
+
+def test_references_show_mouths_in_their_order(rows: list[dict[str, object]]) -> None:
+    points = np.frombuffer(rows[0]["reference_points"], "<f4").reshape(5, 68, 2)  # type: ignore[call-overload]
+    opening = points[:, 66, 1] - points[:, 62, 1]
+    names = dict(zip(("neutral", "None", "M", "R", "O"), opening, strict=True))
+    assert names["M"] <= names["None"] + 1
+    assert names["O"] > names["M"] + 1
+    assert len(rows[0]["references"]) == 5  # type: ignore[arg-type]
+    assert len(rows[0]["coverage"]) == 4  # type: ignore[arg-type]
+
+
+def test_shoulders_are_followed_where_they_are_wanted(
+    corpus: Corpus, record: Record, sandbox: MediaSandbox
+) -> None:
+    made = _maker(sandbox, torso="flow", margin=1.2).rows(record, Path(corpus.root), {})
+    torso = unpack_clip(made[0]).torso
+    assert torso is not None
+    assert torso.shape == (74, 18, 2)
+    assert np.isfinite(torso).all(axis=-1).any(axis=-1).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [({"shortest_s": 3.0, "segment_s": 4.0}, "too_short"),
+                         ({"longest_s": 1.0}, "too_long")],
+)  # fmt: skip
+def test_clips_of_a_wrong_length_are_rejected_with_a_code(
+    change: dict[str, object], code: str, corpus: Corpus, record: Record, sandbox: MediaSandbox
+) -> None:
+    with pytest.raises(MediaError) as found:
+        _maker(sandbox, **change).rows(record, Path(corpus.root), {})
+    assert found.value.code == code
+
+
+def test_a_clip_without_sound_is_rejected(
+    tmp_path: Path, record: Record, sandbox: MediaSandbox
+) -> None:
+    write_video(tmp_path / "mute.mp4", [np.zeros((64, 64, 3), np.uint8)] * 30, fps=25)
+    mute = replace(record, key="mute.mp4", path="mute.mp4")
+    with pytest.raises(MediaError) as found:
+        _maker(sandbox).rows(mute, tmp_path, {})
+    assert found.value.code == "no_audio"
+
+
+def test_a_drawn_clip_brings_its_truth_to_its_place(corpus: Corpus, record: Record) -> None:
+    assert (Path(corpus.root) / truth_path(record.path)).is_file()
