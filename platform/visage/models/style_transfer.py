@@ -15,6 +15,7 @@ computes in fp32 with autocast off.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ __all__ = [
     "critic_directions",
     "gradient_penalty",
     "mean_direction",
+    "mean_gap",
     "mixed",
     "registered",
     "scaled_only",
@@ -104,17 +106,32 @@ def registered(landmarks: Tensor, mean: Tensor) -> Tensor:
         return phi
 
 
-def style_constraint(features: StyleFeatures, made: Tensor, style: Tensor) -> Tensor:
-    """L_sc: squared distance of mean features over time, a mean over the samples.
+def style_constraint(
+    features: StyleFeatures, made: Tensor, style: Tensor, *, over: Literal["window", "batch"]
+) -> Tensor:
+    """L_sc: squared distance of mean features.
+
+    A window's mean holds what was said as well as how; over the whole batch what was said averages
+    out, at the price that the loss depends on how large a batch goes through at once.
 
     Args:
         features: f.
         made: φ_mg, (N, T, 68, 3).
         style: φ_s, (N, T', 68, 3).
+        over: Means over the time of each sample, whose distances are averaged; or over all frames.
     """
-    apart = features(made).mean(dim=1) - features(style).mean(dim=1)
+    apart = mean_gap(features, made, style, over=over)
     loss: Tensor = apart.square().sum(dim=-1).mean()
     return loss
+
+
+def mean_gap(
+    features: StyleFeatures, made: Tensor, style: Tensor, *, over: Literal["window", "batch"]
+) -> Tensor:
+    """Mean style feature less mean generated feature, (N, width), or (1, width) over the batch."""
+    dims = (1,) if over == "window" else (0, 1)
+    gap: Tensor = features(style).mean(dim=dims) - features(made).mean(dim=dims)
+    return gap if over == "window" else gap[None]
 
 
 def mixed(made: Tensor, style: Tensor, gamma: Tensor) -> Tensor:
@@ -165,11 +182,13 @@ def unit_directions(normal: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def critic_directions(features: StyleFeatures, made: Tensor, style: Tensor) -> Tensor:
-    """Unit vectors from generated to style features, (N, width): the v of L_sc = (vᵀ Δ mean f)²."""
-    apart = features(style).mean(dim=1) - features(made).mean(dim=1)
-    directions: Tensor = apart / apart.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-    return directions
+def critic_directions(
+    features: StyleFeatures, made: Tensor, style: Tensor, *, over: Literal["window", "batch"]
+) -> Tensor:
+    """Unit vectors from generated to style features, (N, width): L_sc = (vᵀ Δ mean f)²."""
+    gap = mean_gap(features, made, style, over=over)
+    directions: Tensor = gap / gap.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return directions.expand(len(made), -1)
 
 
 def mean_direction(count: int, width: int, device: torch.device) -> Tensor:

@@ -63,6 +63,9 @@ class StyleTransferTrainSpec(TrainSpec):
     which keeps the lips in time with any sound; the head-pose net then stays as it is."""
     gamma: float | Literal["uniform"] = "uniform"
     """Where between generated (0) and style (1) landmarks the gradient of f is held at 1."""
+    constraint: Literal["window", "batch"] = "batch"
+    """What L_sc averages features over before it compares: the frames of each sample, or all that
+    go through the model at once (`micro_batch`), where what is said averages out."""
     penalty: Literal["projection", "critic", "paper_literal"] | None = None
     """Which scalar of f's vector is differentiated: a random unit projection; the projection onto
     what L_sc measures, as a Wasserstein critic has it; or the mean. None = projection in joint

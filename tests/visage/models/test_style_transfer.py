@@ -116,33 +116,53 @@ def test_the_penalty_pulls_f_towards_gradients_of_one():
 
 def test_the_constraint_is_zero_for_equal_clips_and_for_clips_in_another_order():
     features, phi = _features(), _phi(2, 12)
-    assert _value(style_constraint(features, phi, phi)) == pytest.approx(0, abs=1e-9)
+    assert _value(style_constraint(features, phi, phi, over="window")) == pytest.approx(0, abs=1e-9)
     shuffled = phi[:, torch.randperm(12, generator=torch.Generator().manual_seed(1))]
-    assert _value(style_constraint(features, phi, shuffled)) == pytest.approx(0, abs=1e-9)
+    assert _value(style_constraint(features, phi, shuffled, over="window")) == pytest.approx(
+        0, abs=1e-9
+    )
     longer = torch.cat([phi, phi], dim=1)
-    assert _value(style_constraint(features, phi, longer)) == pytest.approx(0, abs=1e-9)
+    assert _value(style_constraint(features, phi, longer, over="window")) == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 def test_the_constraint_tells_amplitude_apart_though_both_means_are_the_same():
     features, phi = _features(), _phi(1, 200)
     phi = phi - phi.mean(dim=1, keepdim=True)
-    assert _value(style_constraint(features, phi, 2 * phi)) > 1e-3
+    assert _value(style_constraint(features, phi, 2 * phi, over="window")) > 1e-3
+
+
+def test_over_the_batch_what_single_windows_say_averages_out():
+    features = _features()
+    low, high = _phi(1, 8) - 0.1, _phi(1, 8) + 0.1
+    made, style = torch.cat([low, high]), torch.cat([high, low])
+    apart = {over: _value(style_constraint(features, made, style, over=over))
+             for over in ("window", "batch")}  # fmt: skip
+    assert apart["window"] > 0.1
+    assert apart["batch"] == pytest.approx(0, abs=1e-8)
+    one = _value(style_constraint(features, low, high, over="window"))
+    assert one == pytest.approx(_value(style_constraint(features, low, high, over="batch")))
+    directions = critic_directions(features, made, style + 0.1, over="batch")
+    assert torch.equal(directions[0], directions[1])
 
 
 def test_along_the_critics_direction_the_constraint_is_the_square_of_a_scalar_difference():
     features, made, style = _features(), _phi(2, 6), _phi(2, 9, 1)
-    directions = critic_directions(features, made, style)
+    directions = critic_directions(features, made, style, over="window")
     assert torch.allclose(directions.norm(dim=-1), torch.ones(2))
     with torch.no_grad():
         scalars = [(features(one) * directions[:, None]).sum(-1).mean(1) for one in (made, style)]
     wanted = _value((scalars[1] - scalars[0]).square().mean())
-    assert _value(style_constraint(features, made, style)) == pytest.approx(wanted, rel=1e-5)
-    assert torch.equal(critic_directions(features, made, made), torch.zeros(2, 16))
+    assert _value(style_constraint(features, made, style, over="window")) == pytest.approx(
+        wanted, rel=1e-5
+    )
+    assert torch.equal(critic_directions(features, made, made, over="window"), torch.zeros(2, 16))
 
 
 def test_gradients_reach_what_they_should_and_nothing_else():
     features, made, style = _features(), _phi(2, 6).requires_grad_(), _phi(2, 6, 1)
-    style_constraint(features, made, style).backward()
+    style_constraint(features, made, style, over="window").backward()
     assert made.grad is not None
     assert float(made.grad.abs().sum()) > 0
     assert all(one.grad is not None for one in features.parameters())
@@ -167,7 +187,7 @@ def test_autocast_changes_nothing():
 
     def losses() -> list[float]:
         return [
-            _value(style_constraint(features, made, style)),
+            _value(style_constraint(features, made, style, over="window")),
             _value(gradient_penalty(features, made, directions)),
             float(registered(made, made[:, 0]).square().sum()),
         ]
@@ -234,7 +254,7 @@ def _trained(lambda_penalty: float, guard: CollapseGuard, *, steps: int = 150) -
         # clips that differ in every direction: only a constant f finds all of them alike
         offset = _phi(8, 1, 1000 + step, size=0.2)
         made, style = _phi(8, 16, step), _phi(8, 16, step) + offset
-        loss = style_constraint(features, made, style)
+        loss = style_constraint(features, made, style, over="window")
         if lambda_penalty:
             phi = mixed(made, style, torch.full((8, 16), 0.5))
             loss = loss + lambda_penalty * gradient_penalty(features, phi, _directions(8, 32, step))

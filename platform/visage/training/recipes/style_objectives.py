@@ -95,9 +95,14 @@ class TransferTerms:
         """L_r of a batch."""
         directions = tensors["direction"]
         if self.spec.scalar == "critic":
-            directions = critic_directions(features, phi, tensors["style"])
+            over = self.spec.constraint
+            directions = critic_directions(features, phi, tensors["style"], over=over)
         between = mixed(phi, tensors["style"], tensors["gamma"])
         return gradient_penalty(features, between, directions)
+
+    def constraint(self, features: StyleFeatures, phi: Tensor, tensors: Tensors) -> Tensor:
+        """L_sc of a batch."""
+        return style_constraint(features, phi, tensors["style"], over=self.spec.constraint)
 
     def weight(self, *, is_weak: bool) -> float:
         """Of L_r."""
@@ -178,11 +183,20 @@ class _Joint(nn.Module):
         terms, features = self._terms, self.features
         is_weak, health = terms.watched(features)
         made = terms.generated(self.model, tensors)
-        constraint = _constraint(features, made.phi, tensors["style"], hold=is_weak)
+        constraint = self._constraint(made.phi, tensors, hold=is_weak)
         penalty = terms.penalty(features, made.phi, tensors)
         loss = made.loss + terms.spec.lambda_style * constraint
         loss = loss + terms.weight(is_weak=is_weak) * penalty
         return loss, _sums({**made.logged, "l_sc": constraint, "l_r": penalty}, health, tensors)
+
+    def _constraint(self, phi: Tensor, tensors: Tensors, *, hold: bool) -> Tensor:
+        """L_sc; it moves the generator alone if f is held."""
+        if not hold:
+            return self._terms.constraint(self.features, phi, tensors)
+        # nothing of it reaches f, but all weights stay in the graph: every rank exchanges the same
+        unused = 0 * self._terms.constraint(self.features, phi.detach(), tensors)
+        with _held(self.features) as features:
+            return self._terms.constraint(features, phi, tensors) + unused
 
 
 class _Generator(nn.Module):
@@ -196,7 +210,7 @@ class _Generator(nn.Module):
         _to_training(self.model)
         made = self._terms.generated(self.model, tensors)
         with _held(self._held[0]) as features:
-            constraint = style_constraint(features, made.phi, tensors["style"])
+            constraint = self._terms.constraint(features, made.phi, tensors)
         loss = made.loss + self._terms.spec.lambda_style * constraint
         return loss, _sums({**made.logged, "l_sc": constraint}, {}, tensors)
 
@@ -214,20 +228,10 @@ class _Features(nn.Module):
         is_weak, health = terms.watched(features)
         with torch.no_grad():
             phi = terms.generated(self._held[0], tensors).phi
-        constraint = style_constraint(features, phi, tensors["style"])
+        constraint = terms.constraint(features, phi, tensors)
         penalty = terms.penalty(features, phi, tensors)
         loss = terms.weight(is_weak=is_weak) * penalty - terms.spec.lambda_style * constraint
         return loss, _sums({"l_r": penalty}, health, tensors)
-
-
-def _constraint(features: StyleFeatures, phi: Tensor, style: Tensor, *, hold: bool) -> Tensor:
-    """L_sc; it moves the generator alone if f is held."""
-    if not hold:
-        return style_constraint(features, phi, style)
-    # nothing of it reaches f, but all weights stay in the graph: ranks exchange the same gradients
-    unused = 0 * style_constraint(features, phi.detach(), style)
-    with _held(features):
-        return style_constraint(features, phi, style) + unused
 
 
 def _to_training(model: nn.Module) -> None:

@@ -31,7 +31,6 @@ from visage.models.style_transfer import (
     StyleFeatures,
     mean_direction,
     scaled_only,
-    style_constraint,
     unit_directions,
 )
 from visage.seeds import seed_of
@@ -116,7 +115,7 @@ class StyleTransferRecipe:
         count = len(tensors["mean"])
         made = self._terms.generated(model, tensors)
         features = cast(StyleFeatures, self.companions["features"])
-        constraint = style_constraint(features, made.phi, tensors["style"])
+        constraint = self._terms.constraint(features, made.phi, tensors)
         now = [self._style.distances(phi) for phi in made.phi]
         former = [self._baseline(tensors, index) for index in range(count)]
         scores = {"": now, "_before": [a for a, _ in former], "_scaled": [b for _, b in former]}
