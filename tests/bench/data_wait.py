@@ -40,7 +40,7 @@ def measure_on(device: str, folder: Path, *, quick: bool) -> list[Figure]:
     torch.set_num_threads(1)
     spec = EmotionTrainSpec.load(find_preset(PRESET))
     data_uri = write_shards(folder / "data", draw(21 if quick else 70), spec.model.input, train=560)
-    steps = 250 if quick else 1000
+    steps = 250 if quick else 600
     return [
         one
         for batch in BATCHES
