@@ -333,8 +333,7 @@ def _following(path: Path, take: Callable[[dict[str, Any]], None]) -> Iterator[N
 def _result(
     job: TrainJob, store: Store, *, mlflow_run: str, reused: bool, seconds: dict[str, float]
 ) -> TrainResult:
-    done = read_commit(store, MODEL_PREFIX)
-    if done is None:
+    if (done := read_commit(store, MODEL_PREFIX)) is None:
         raise NotFoundError(f"{job.run_uri}: training ended without a model; see the log above")
     score = done.metadata.get("score")
     return TrainResult(
