@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from visage.errors import ClusterError
+
 __all__ = ["quiet_ray_data", "ray_session", "usable_cpus"]
 
 OBJECT_STORE_BYTES = 512 << 20
@@ -48,15 +50,21 @@ def ray_session(
         return
     address = address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "visage"}
-    if address:
-        ray.init(address=address, **quiet)
-    else:
-        ray.init(
-            num_cpus=cpus or max(4, usable_cpus()),
-            include_dashboard=dashboard,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(
+                num_cpus=cpus or max(4, usable_cpus()),
+                include_dashboard=dashboard,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **quiet,
+            )
+    except Exception as err:  # Ray raises bare ones, as when a busy machine starts it too slowly
+        where = f"the cluster at {address} does not answer" if address else "Ray did not start here"
+        raise ClusterError(
+            f"{where}: {err}. Nothing was begun; run the same command again"
+        ) from err
     try:
         yield
     finally:

@@ -42,7 +42,7 @@ class Grace:
     ) -> None:
         self.grace_s, self._clock = grace_s, clock
         self._asked, self._asked_s = asked or threading.Event(), 0.0
-        self._is_fitting = False
+        self._is_fitting = self._is_over = False
         self._last_resort: threading.Timer | None = None
 
     @property
@@ -87,6 +87,14 @@ class Grace:
         self._is_fitting = True
         try:
             yield
+        except KeyboardInterrupt:
+            if not self._is_over:
+                raise
+            raise PreemptedError(
+                "stopped on request; the workers had not saved after "
+                f"{FIT_SHARE * self.grace_s:.0f} of {self.grace_s:.0f} s and were left. The same "
+                "command continues from the newest checkpoint; a longer --grace lets slow steps end"
+            ) from None
         finally:
             self._is_fitting = False
             if is_main:
@@ -105,11 +113,8 @@ class Grace:
 
     def _waited_enough(self, signum: int, frame: FrameType | None) -> None:
         if self._is_fitting:
-            raise PreemptedError(
-                "stopped on request; the workers had not saved after "
-                f"{FIT_SHARE * self.grace_s:.0f} of {self.grace_s:.0f} s and were left. The same "
-                "command continues from the newest checkpoint; a longer --grace lets slow steps end"
-            )
+            self._is_over = True
+            raise KeyboardInterrupt  # the one exception that Ray lets through while it waits
 
 
 def _end_after(grace_s: float) -> threading.Timer:

@@ -14,6 +14,7 @@
     ├── TrainingError           exit 1   a run cannot start or go on
     │   ├── NonFiniteLossError           loss or gradient is NaN or infinite
     │   └── CollapseError                a network that judges has stopped to tell things apart
+    ├── ClusterError            exit 75  Ray did not start here, or does not answer; try again later
     ├── TrackingError           exit 1   MLflow refused, or the registry holds something else
     └── PreemptedError          exit 75  stopped on request, state saved; run the same command again
 
@@ -26,6 +27,7 @@ from typing import ClassVar, Literal
 
 __all__ = [
     "AlreadyExistsError",
+    "ClusterError",
     "CollapseError",
     "CorruptError",
     "DataError",
@@ -140,6 +142,12 @@ class NonFiniteLossError(TrainingError):
 
 class CollapseError(TrainingError):
     """A network that judges others gives nearly the same answer to everything."""
+
+
+class ClusterError(VisageError):
+    """Ray did not start on this machine, or the cluster does not answer; nothing was begun."""
+
+    exit_code = EXIT_RETRY_LATER
 
 
 class TrackingError(VisageError):

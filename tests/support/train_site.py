@@ -51,7 +51,13 @@ class Site:
         words += ["--preset", str(self.folder / f"{preset}.yaml"), "--workspace", self.root]
         process = subprocess.Popen(
             [sys.executable, "-c", "from visage_jobs.cli import main; main()", *words],
-            env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1", **environment},
+            env={
+                **os.environ,
+                "RAY_AUTH_MODE": "disabled",
+                "RAY_worker_niceness": "0",  # else other work of the machine starves them
+                "OMP_NUM_THREADS": "1",
+                **environment,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

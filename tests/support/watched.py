@@ -64,8 +64,8 @@ def await_true(
     while not condition():
         if watched is not None and watched.process.poll() is not None:
             watched.end()
-            assert condition(), f"it ended before: {watched.said}"
-        assert time.monotonic() < deadline, watched.said if watched else "not in time"
+            assert condition(), f"it ended before: {watched.said[-2000:]}"
+        assert time.monotonic() < deadline, watched.said[-2000:] if watched else "not in time"
         threading.Event().wait(0.02)
     return time.monotonic()
 

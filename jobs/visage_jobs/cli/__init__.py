@@ -6,6 +6,11 @@ instant.
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+from typing import NoReturn
+
 import typer
 
 from visage_jobs.cli import (
@@ -25,6 +30,8 @@ from visage_jobs.cli import (
 )
 
 __all__ = ["app", "main"]
+
+RETRY_LATER = 75
 
 app = typer.Typer(
     name="visage",
@@ -56,4 +63,17 @@ for module in (
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    try:
+        app()
+    except SystemExit as done:
+        if done.code == RETRY_LATER:
+            _leave(RETRY_LATER)
+        raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: whoever stopped us counts the seconds, and Python's goodbyes take several."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
