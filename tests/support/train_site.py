@@ -41,14 +41,16 @@ class Site:
         *,
         preset: str = "short",
         workers: int = 2,
+        recipe: str = "emotion",
         data: str = "tiny",
         assign: Sequence[str] = (),
         **environment: str,
     ) -> subprocess.Popen[str]:
         """Run `visage train` in the background."""
-        words = ["train", "emotion", "--data", data, "--name", name, "--workers", str(workers)]
+        words = ["train", recipe, "--data", data, "--name", name, "--workers", str(workers)]
         words += [word for one in assign for word in ("--set", one)]
-        words += ["--preset", str(self.folder / f"{preset}.yaml"), "--workspace", self.root]
+        chosen = preset if recipe != "emotion" else str(self.folder / f"{preset}.yaml")
+        words += ["--preset", chosen, "--workspace", self.root]
         process = subprocess.Popen(
             [sys.executable, "-c", "from visage_jobs.cli import main; main()", *words],
             env={
@@ -78,13 +80,20 @@ class Site:
         *,
         preset: str = "short",
         workers: int = 2,
+        recipe: str = "emotion",
         data: str = "tiny",
         assign: Sequence[str] = (),
         **environment: str,
     ) -> tuple[int, str]:
         """Run it to its end; exit code and everything it said."""
         process = self.start(
-            name, preset=preset, workers=workers, data=data, assign=assign, **environment
+            name,
+            preset=preset,
+            workers=workers,
+            recipe=recipe,
+            data=data,
+            assign=assign,
+            **environment,
         )
         said, _ = process.communicate(timeout=LIMIT_S)
         return process.returncode, said
