@@ -88,7 +88,7 @@ def test_the_index_at_scale_is_measured_and_printed_as_a_table(tmp_path: Path) -
     printed = bench("--table", str(out))
     assert printed.returncode == 0
     figures = json.loads(out.read_text())["measurements"]["huge_corpus"]["figures"]
-    assert len(figures) == 8
+    assert len(figures) == 6
     for one in figures:
         assert f"| huge_corpus | {one['name']} |" in printed.stdout
     assert "too few repeats to quote" in printed.stdout

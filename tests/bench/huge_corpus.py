@@ -58,7 +58,7 @@ def _sampler(samples: int, *, steps: int) -> Iterator[Figure]:
 
 def _manifest(folder: Path, samples: int, rows: int, *, turns: int) -> Iterator[Figure]:
     size_bytes = _write(folder, samples, rows)
-    opened_s, held_mib, peak_mib = [], [], []
+    opened_s, held_mib = [], []
     for _ in range(turns):
         gc.collect()
         before_mib = rss_mib()
@@ -67,7 +67,6 @@ def _manifest(folder: Path, samples: int, rows: int, *, turns: int) -> Iterator[
         known = ShardRows(manifest, store, "train")
         opened_s.append(time.perf_counter() - start)
         assert len(known) == samples // rows * rows
-        peak_mib.append(rss_mib() - before_mib)
         gc.collect()
         held_mib.append(rss_mib() - before_mib)
         del manifest, store, known
@@ -79,7 +78,6 @@ def _manifest(folder: Path, samples: int, rows: int, *, turns: int) -> Iterator[
     yield figure(f"{name}, opening", opened_s, "s", how=how)
     first = "resident memory gained; what the process had before is reused in later turns"
     yield figure(f"{name}, memory", [max(held_mib)], "MiB", how=f"{how}; {first}, so the largest")
-    yield figure(f"{name}, while opening", [max(peak_mib)], "MiB", how=f"{how}; {first}")
 
 
 def _write(folder: Path, samples: int, rows: int) -> int:
