@@ -20,14 +20,14 @@ from fault_proxy import FaultProxy
 from mlflow_server import MlflowProcess, Postgres, find_postgres
 from s3_server import S3Server
 from train_site import Site
-from watched import Watched, await_true
+from watched import await_true, begin
 
 from visage.store.open import open_store
 from visage.tracking.backend import connect
 from visage.training.checkpoint import restore
 from visage.training.verify import verify_run
 
-pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(1200)]
 
 
 def _tell(what: str, value: object) -> None:
@@ -59,8 +59,10 @@ def test_a_store_away_beyond_the_limit_loses_no_step_and_the_same_command_goes_o
 ) -> None:
     site, proxy = remote
     assign = [*OFTEN, "epochs=2000"]
-    watched = Watched(site.start("away", preset="long", assign=assign))
-    await_true(lambda: site.newest_step("away") > 0, watched)
+    watched = begin(
+        lambda: site.start("away", preset="long", assign=assign),
+        lambda: site.newest_step("away") > 0,
+    )
     newest, down = site.newest_step("away"), time.monotonic()
     proxy.faults.is_down = True
     code, ended = watched.end()
@@ -74,8 +76,11 @@ def test_a_store_away_beyond_the_limit_loses_no_step_and_the_same_command_goes_o
     _tell("steps trained while it was down", rescued - newest)
     assert rescued > newest
     proxy.faults.is_down = False
-    again = Watched(site.start("away", preset="long", assign=assign))
-    again.await_said(f"continuing after step {rescued}$")
+    again = begin(
+        lambda: site.start("away", preset="long", assign=assign),
+        lambda: site.newest_step("away") > rescued,
+    )
+    assert f"continuing after step {rescued} " in again.said
     again.process.send_signal(signal.SIGTERM)
     assert again.end()[0] == 75, again.said
     assert f"{rescued:010d}" in again.said
@@ -130,8 +135,10 @@ def test_keys_that_live_a_minute_are_renewed_in_the_middle_of_a_run_without_a_re
         monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
         assign = ["checkpoint_every_steps=null", "checkpoint_every_s=2", "epochs=2000"]
-        watched = Watched(site.start("keys", preset="long", assign=assign))
-        await_true(lambda: site.newest_step("keys") > 0, watched)
+        watched = begin(
+            lambda: site.start("keys", preset="long", assign=assign),
+            lambda: site.newest_step("keys") > 0,
+        )
         first, made = site.newest_step("keys"), keys.made
         await_true(lambda: keys.made >= made + 4, watched)
         last = site.newest_step("keys")
@@ -176,13 +183,17 @@ def test_a_run_trains_on_while_its_tracking_server_is_dead_and_every_point_arriv
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     site = Site(tmp_path / "site")
-    watched = Watched(site.start("tracked", preset="long", assign=["epochs=16"]))
     try:
-        await_true(lambda: site.newest_step("tracked") > 0, watched)
+        watched = begin(
+            lambda: site.start("tracked", preset="long", assign=["epochs=80"]),
+            lambda: site.newest_step("tracked") > 0,
+        )
         server.kill()
         at = site.newest_step("tracked")
         await_true(lambda: site.newest_step("tracked") >= at + 18, watched)
         server.start()
+        back = site.newest_step("tracked")
+        await_true(lambda: site.newest_step("tracked") > back, watched)
         code, _ = watched.end()
         assert code == 0, watched.said
         assert "restarts" not in watched.said

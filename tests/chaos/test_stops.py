@@ -20,11 +20,11 @@ from fault_proxy import FaultProxy
 from invariants import check_run
 from s3_server import S3Server
 from train_site import Site
-from watched import Watched, await_true, ray_workers
+from watched import Watched, await_true, begin, ray_workers
 
 from visage.training.verify import verify_run
 
-pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(1200)]
 GRACE_S = 30.0
 PROMISED_S = 10.0
 EVERY = 30
@@ -42,22 +42,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def _start(site: Site, name: str, *assign: str, **environment: str) -> Watched:
     """A run that has trained for a while, in processes that bear its mark."""
-    process = site.start(
-        name, preset="long", assign=[*RARE, *assign], VISAGE_TEST_MARK=f"{name}-mark", **environment
+    mark = f"{name}-mark"
+    words = [*RARE, *assign]
+    return begin(
+        lambda: site.start(name, preset="long", assign=words, VISAGE_TEST_MARK=mark, **environment),
+        lambda: site.newest_step(name) > 0,
     )
-    watched = Watched(process)
-    await_true(lambda: site.newest_step(name) > 0, watched)
-    return watched
 
 
 def _goes_on_from(site: Site, name: str, step: int, *assign: str) -> None:
     """The same command continues there; it is stopped again, as all that follows was proven."""
-    watched = Watched(site.start(name, preset="long", assign=[*RARE, *assign]))
-    watched.await_said(f"continuing after step {step}$")
+    watched = begin(
+        lambda: site.start(name, preset="long", assign=[*RARE, *assign]),
+        lambda: site.newest_step(name) > step,
+    )
+    assert f"continuing after step {step} " in watched.said, watched.said
     watched.process.send_signal(signal.SIGTERM)
     assert watched.end()[0] == 75, watched.said
     assert verify_run(site.run_uri(name)).is_exact
-    assert site.newest_step(name) > step
 
 
 SHORT = ("checkpoint_every_s=600", "stall_limit_s=500", "epochs=8")
@@ -215,8 +217,9 @@ def test_rays_word_that_a_node_goes_saves_at_once_and_the_run_ends_on_other_node
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        watched = Watched(site.start(name, preset="long", assign=RARE))
-        await_true(lambda: site.newest_step(name) > 0, watched)
+        watched = begin(
+            lambda: site.start(name, preset="long", assign=RARE), lambda: site.newest_step(name) > 0
+        )
         cluster.add_node(num_cpus=1)
         before = set(site.steps(name))
         words = ["--address", cluster.address, "--node-id", nodes[0].node_id]

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["Watched", "await_true", "ray_workers"]
+__all__ = ["Watched", "await_true", "begin", "ray_workers"]
 
-LIMIT_S = 240.0
+LIMIT_S = 420.0
 
 
 class Watched:
@@ -68,6 +68,19 @@ def await_true(
         assert time.monotonic() < deadline, watched.said[-2000:] if watched else "not in time"
         threading.Event().wait(0.02)
     return time.monotonic()
+
+
+def begin(start: Callable[[], subprocess.Popen[str]], condition: Callable[[], object]) -> Watched:
+    """Start a command and wait for something; once more if a busy machine starts no Ray in time."""
+    for _ in range(3):
+        watched = Watched(start())
+        try:
+            await_true(condition, watched)
+            return watched
+        except AssertionError:
+            if "Ray did not start here" not in watched.said:
+                raise
+    raise AssertionError("Ray did not start three times")
 
 
 def ray_workers(mark: str) -> set[int]:
