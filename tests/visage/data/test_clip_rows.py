@@ -46,9 +46,7 @@ def test_what_is_packed_comes_back_bit_for_bit(row: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("name", ["audio", "mel", "landmarks", "pose", "points", "mean"])
-def test_arrays_that_do_not_belong_together_are_refused(
-    name: str, row: dict[str, object]
-) -> None:
+def test_arrays_that_do_not_belong_together_are_refused(name: str, row: dict[str, object]) -> None:
     arrays = unpack_clip(row)
     with pytest.raises(DataError, match=r"clip row: \w+ has shape"):
         pack_clip(replace(arrays, **{name: getattr(arrays, name)[:-1]}))
