@@ -4,7 +4,6 @@ import re
 
 from visage.tracking.names import METRICS
 
-
 MOST_NAMES = 100
 """Of all recipes together; that one run logs at most forty is held beside the recipes."""
 
