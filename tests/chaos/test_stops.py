@@ -56,7 +56,7 @@ def _goes_on_from(site: Site, name: str, step: int, *assign: str) -> None:
         lambda: site.start(name, preset="long", assign=[*RARE, *assign]),
         lambda: site.newest_step(name) > step,
     )
-    assert f"continuing after step {step} " in watched.said, watched.said
+    assert re.search(rf"continuing after step {step}\b", watched.said), watched.said
     watched.process.send_signal(signal.SIGTERM)
     assert watched.end()[0] == 75, watched.said
     assert verify_run(site.run_uri(name)).is_exact
@@ -90,15 +90,13 @@ def test_a_step_that_outlasts_the_grace_ends_the_command_in_time_and_loses_only_
     site: Site,
 ) -> None:
     struck = site.folder / "hang.struck"
-    watched = Watched(
-        site.start(
-            "outlasting", preset="long",
-            assign=SHORT,
+    watched = begin(
+        lambda: site.start(
+            "outlasting", preset="long", assign=SHORT, VISAGE_TEST_MARK="outlasting-mark",
             VISAGE_FAULT_POINT="train.before_step@20:hang", VISAGE_FAULT_ONCE=str(struck),
-            VISAGE_TEST_MARK="outlasting-mark",
-        )
+        ),
+        struck.exists,
     )  # fmt: skip
-    await_true(struck.exists, watched)
     await_true(lambda: site.newest_step("outlasting") == 18, watched)
     asked = time.monotonic()
     watched.process.send_signal(signal.SIGTERM)
@@ -135,13 +133,13 @@ def test_when_one_rank_raises_the_last_process_of_its_group_ends_within_ten_seco
     site: Site,
 ) -> None:
     struck = site.folder / "raise.struck"
-    watched = Watched(
-        site.start(
+    watched = begin(
+        lambda: site.start(
             "raising", VISAGE_FAULT_POINT="train.after_step@8:raise", VISAGE_FAULT_ONCE=str(struck),
             VISAGE_TEST_MARK="raising-mark",
-        )
+        ),
+        lambda: len(ray_workers("raising-mark")) == 2,
     )  # fmt: skip
-    await_true(lambda: len(ray_workers("raising-mark")) == 2, watched)
     group = ray_workers("raising-mark")
     raised = await_true(struck.exists, watched)
     gone = await_true(lambda: not group & ray_workers("raising-mark"), watched)
