@@ -76,6 +76,8 @@ class ClipPrepareSpec(PrepareSpec):
     """Smoothing of tracked points over time; true points of drawn clips are left as they are."""
     pose_sigma_s: float = Field(0.05, ge=0.0, le=0.5)
     """Smoothing of the measured head pose over time."""
+    without_sound: Literal["reject", "silence"] = "reject"
+    """silence = a clip without sound becomes rows of zero samples and the mel of silence."""
     torso: Literal["off", "flow"] = "off"
     """flow = shoulders found under the first face and followed by optical flow (models.md A.4.4).
 

@@ -19,7 +19,7 @@ from visage.errors import MediaError
 from visage.faces.provider import Box, Face, Image, Landmarks
 from visage.media.image import decode_image
 from visage.media.sandbox import MediaSandbox
-from visage.media.video import write_video
+from visage.media.video import iter_frames, write_video
 from visage.models.projection import Camera, project
 from visage.specs.prepare import ClipPrepareSpec
 from visage.synth.spec import VoxCeleb2Spec
@@ -150,6 +150,27 @@ def test_a_clip_without_sound_is_rejected(
     with pytest.raises(MediaError) as found:
         _maker(sandbox).rows(mute, tmp_path, {})
     assert found.value.code == "no_audio"
+
+
+def test_a_clip_without_sound_becomes_silent_rows_where_silence_may_stand_for_it(
+    tmp_path: Path, corpus: Corpus, record: Record, sandbox: MediaSandbox
+) -> None:
+    _without_sound(Path(corpus.root), record, tmp_path)
+    made = _maker(sandbox, without_sound="silence").rows(record, tmp_path, {})
+    assert [row["frames"] for row in made] == [74, 74]
+    for row in made:
+        arrays = unpack_clip(row)
+        assert not arrays.audio.any()
+        assert np.ptp(arrays.mel, axis=0).max() == 0.0, "every frame is as silent as the others"
+        assert np.ptp(arrays.landmarks[:, 57], axis=0).max() > 0
+
+
+def _without_sound(root: Path, record: Record, out: Path) -> None:
+    """The same clip and its truth in another folder, the sound left out."""
+    for path in (record.path, truth_path(record.path)):
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+    (out / truth_path(record.path)).write_bytes((root / truth_path(record.path)).read_bytes())
+    write_video(out / record.path, iter_frames(root / record.path), fps=25)
 
 
 def test_a_drawn_clip_brings_its_truth_to_its_place(corpus: Corpus, record: Record) -> None:
