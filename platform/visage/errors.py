@@ -99,6 +99,9 @@ MediaCode = Literal[
     "empty",  # no bytes, no frames, no samples
     "not_found",  # the file or frame does not exist
     "no_face",  # no face where one is required
+    "closed_mouth",  # nobody speaks in a clip that shall show a style
+    "profile",  # the head is turned so far that half of the face is hidden
+    "scene_cut",  # another scene begins within what must be one take
     "several_faces",  # more than one face where the policy wants exactly one
     "bad_box",  # the stated face box lies outside the image or has no area
     "bad_label",  # the label is not in the taxonomy

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visage.errors import CorruptError, NotFoundError, SpecError, TrackingError
-from visage.specs.serve import ServeSpec
+from visage.specs.serve import ServeSpec, names_registry
 from visage.tracking.registry import Registry, committed_weights
 
 if TYPE_CHECKING:
     from visage.inference.artifact import EmotionArtifact
 
-__all__ = ["PinnedModel", "load_pinned", "pin_model"]
+__all__ = ["PinnedModel", "load_pinned", "pin_model", "pin_reference"]
 
 HOW_TO_GET_ONE = (
     "to get a model: `visage demo` (minutes, on a small corpus), or `visage train` and then "
@@ -46,28 +46,43 @@ def pin_model(spec: ServeSpec) -> PinnedModel:
     """Resolve `spec.model` and check that exactly these weights are published.
 
     Raises:
+        As `pin_reference`.
+    """
+    return pin_reference(spec.model, tracking_uri=spec.tracking_uri)
+
+
+def pin_reference(
+    model: str, *, tracking_uri: str | None, how_to_get_one: str = HOW_TO_GET_ONE
+) -> PinnedModel:
+    """Resolve a registry reference or a URI and check that exactly these weights are published.
+
+    Args:
+        model: `name@alias`, `name/3`, or the URI of an artefact.
+        tracking_uri: Where the registry lives; only for references.
+        how_to_get_one: What a person without a model is told.
+
+    Raises:
         SpecError: a registry reference without `tracking_uri`.
         NotFoundError: no such model; the message says how to get one.
         CorruptError: the artefact is not the one that was registered.
     """
-    if not spec.names_registry:
-        uri = spec.model.rstrip("/") if "://" in spec.model else str(Path(spec.model).resolve())
-        return PinnedModel(
-            name=uri.rpartition("/")[2], version=None, uri=uri, digest=_published_digest(uri)
-        )
-    if spec.tracking_uri is None:
+    if not names_registry(model):
+        uri = model.rstrip("/") if "://" in model else str(Path(model).resolve())
+        digest = _published_digest(uri, how_to_get_one)
+        return PinnedModel(name=uri.rpartition("/")[2], version=None, uri=uri, digest=digest)
+    if tracking_uri is None:
         raise SpecError(
-            f"model {spec.model!r} is a registry reference: set tracking_uri to where the registry "
+            f"model {model!r} is a registry reference: set tracking_uri to where the registry "
             "lives, or give the URI of an artefact"
         )
-    database = spec.tracking_uri.removeprefix("sqlite:///")
-    if database != spec.tracking_uri and not Path(database).exists():  # asking would create it
-        raise NotFoundError(f"{database}: no model was registered there yet\n{HOW_TO_GET_ONE}")
+    database = tracking_uri.removeprefix("sqlite:///")
+    if database != tracking_uri and not Path(database).exists():  # asking would create it
+        raise NotFoundError(f"{database}: no model was registered there yet\n{how_to_get_one}")
     try:
-        found = Registry(spec.tracking_uri).resolve(spec.model)
+        found = Registry(tracking_uri).resolve(model)
     except TrackingError as err:
-        raise NotFoundError(f"{err}\n{HOW_TO_GET_ONE}") from err
-    if _published_digest(found.uri) != found.digest:
+        raise NotFoundError(f"{err}\n{how_to_get_one}") from err
+    if _published_digest(found.uri, how_to_get_one) != found.digest:
         raise CorruptError(
             f"{found.uri}: these are not the weights that {found.reference} was registered with; "
             "restore them, or promote another version"
@@ -87,8 +102,8 @@ def load_pinned(pinned: PinnedModel, *, device: str) -> EmotionArtifact:
     return artifact
 
 
-def _published_digest(uri: str) -> str:
+def _published_digest(uri: str, how_to_get_one: str) -> str:
     try:
         return committed_weights(uri).digest()
     except TrackingError as err:
-        raise NotFoundError(f"{err}\n{HOW_TO_GET_ONE}") from err
+        raise NotFoundError(f"{err}\n{how_to_get_one}") from err

@@ -14,6 +14,8 @@ from typing import NoReturn
 import typer
 
 from visage_jobs.cli import (
+    animate,
+    assemble,
     audit,
     demo,
     doctor,
@@ -56,6 +58,8 @@ for module in (
     evaluate,
     promote,
     serve,
+    assemble,
+    animate,
     parts,
 ):
     module.register(app)

@@ -36,6 +36,7 @@ __all__ = [
     "read_description",
     "read_weights",
     "save_part",
+    "split_uri",
 ]
 
 MODEL_SCHEMA = "visage.model/1"
@@ -141,7 +142,7 @@ def load_part(
 
 def read_description(uri: str, *, kind: str) -> Description:
     """What is published under a URI, its parts checked against the marker; see `load_part`."""
-    store, prefix = _split(uri)
+    store, prefix = split_uri(uri)
     where = join_uri(store.uri, prefix)
     published = read_commit(store, prefix)
     if published is None:
@@ -205,7 +206,8 @@ def described(body: Mapping[str, Any]) -> bytes:
         raise SpecError(f"metadata: only what JSON can say, without NaN: {err}") from None
 
 
-def _split(uri: str) -> tuple[Store, str]:
+def split_uri(uri: str) -> tuple[Store, str]:
+    """The store and the prefix of a published folder; SpecError for a URI that names none."""
     parent, _, prefix = uri.rstrip("/").rpartition("/")
     if prefix in ("", ".", "..") or prefix.endswith(":") or parent.endswith((":", ":/")):
         raise SpecError(f"model {uri!r}: name the model's own folder, for example models/emotion-1")

@@ -31,7 +31,12 @@ _CODECS = ("aac", "mp3", "mp2", "ac3", "eac3", "flac", "vorbis", "opus", "alac")
 
 
 def decode_audio(
-    path: MediaFile, *, sample_rate: int, limits: AudioLimits | None = None
+    path: MediaFile,
+    *,
+    sample_rate: int,
+    limits: AudioLimits | None = None,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Samples:
     """The sound of a WAV, MP3, M4A, FLAC or Ogg file, or of a clip, as mono float32.
 
@@ -39,6 +44,10 @@ def decode_audio(
         path: The file; of several sound tracks the first one is read.
         sample_rate: Samples a second of the result.
         limits: Bounds; the defaults of AudioLimits if not given.
+        start: First sample wanted. All before it is decoded too, and dropped: seeking in
+            compressed sound is not exact.
+        stop: Sample after the last wanted; None means to the end. Nothing (0,) comes back for a
+            span that lies beyond the end, if it does not begin at 0.
 
     Raises:
         MediaError: `not_found`, `unsupported_format` (also NaN or infinity), `too_large`,
@@ -48,16 +57,18 @@ def decode_audio(
     low, high = _RATES_HZ
     if not low <= sample_rate <= high:
         raise SpecError(f"sample_rate {sample_rate}: give {low} to {high} samples a second")
+    if start < 0 or (stop is not None and stop <= start):
+        raise SpecError(f"samples {start} to {stop}: start at 0 or later and stop after the start")
     bounds = limits if limits is not None else AudioLimits()
     with open_container(path, max_bytes=bounds.max_bytes) as container:
         stream = _audio_stream(path, container, bounds)
-        with decode_errors(path):
-            chunks = list(_resampled(path, container, stream, sample_rate, bounds))
         length = _stated_length(container, stream, sample_rate)
+        end = min((bound for bound in (length, stop) if bound is not None), default=None)
+        with decode_errors(path):
+            decoded = _resampled(path, container, stream, sample_rate, bounds)
+            chunks = list(_within(decoded, start, end))
     samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
-    if length is not None:
-        samples = samples[:length]
-    if not samples.size:
+    if not samples.size and not start:
         raise MediaError("empty", f"{path}: the sound has no samples")
     if not np.isfinite(samples).all():
         raise MediaError("unsupported_format", f"{path}: the sound holds NaN or infinite samples")
@@ -119,6 +130,18 @@ def _resampled(
                 raise _too_long(path, limits)
             yield part
     yield from _checked(path, resampler, None)
+
+
+def _within(chunks: Iterator[Samples], start: int, stop: int | None) -> Iterator[Samples]:
+    """What lies between two samples of chunks that follow each other; ends early where it can."""
+    at = 0
+    for chunk in chunks:
+        if stop is not None and at >= stop:
+            return
+        first, last = max(0, start - at), len(chunk) if stop is None else min(len(chunk), stop - at)
+        at += len(chunk)
+        if first < last:
+            yield chunk[first:last]
 
 
 def _checked(

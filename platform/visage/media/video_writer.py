@@ -8,7 +8,7 @@ before the end.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from visage.media.image import Image
 __all__ = ["write_video"]
 
 _AUDIO_CHUNK = 1024  # samples in one AAC frame
+_CHECKED_SAMPLES = 1 << 20  # looked at a time: sound may be a memory-mapped file of an hour
 _BT709 = 1  # the number of BT.709 in the H.264 tags
 
 
@@ -40,6 +41,7 @@ def write_video(
     preset: str = "veryfast",
     audio_bit_rate: int = 96_000,
     threads: int | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> int:
     """Write RGB frames, and sound if given, as an MP4 file; returns the number of frames.
 
@@ -51,12 +53,14 @@ def write_video(
         path: Where the file shall lie; its folder must exist.
         frames: RGB uint8 pictures, shape (height, width, 3), all of one size.
         fps: Frames a second; fractions such as Fraction(30000, 1001) are kept exactly.
-        audio: Mono float32 samples in [-1, 1], shape (N,); louder samples are clipped.
+        audio: Mono float32 samples in [-1, 1], shape (N,); louder samples are clipped. It is read
+            piece by piece, so it may lie in a memory-mapped file.
         audio_rate: Samples a second of `audio`.
         crf: Constant rate factor of x264; smaller is better, 18 is visually lossless.
         preset: Speed preset of x264.
         audio_bit_rate: Bits a second of the sound.
         threads: Of the encoder; as many as it likes by default, but the bytes depend on how many.
+        tags: What the file says of itself, for example `comment`; any player shows them.
 
     Raises:
         MediaError: `empty` without frames.
@@ -69,6 +73,7 @@ def write_video(
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as out:
+            out.metadata.update(tags or {})
             count = _encode(
                 path,
                 out,
@@ -145,9 +150,8 @@ class _AudioFeed:
 
     def _push(self, out: OutputContainer, chunk: NDArray[np.float32]) -> None:
         # (samples,) -> (channels, samples)
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(chunk[None, :]), format="fltp", layout="mono"
-        )
+        clipped = np.clip(chunk, -1.0, 1.0).astype(np.float32, copy=False)[None, :]
+        frame = av.AudioFrame.from_ndarray(clipped, format="fltp", layout="mono")
         frame.sample_rate, frame.pts = self._stream.rate, self._at
         frame.time_base = Fraction(1, self._stream.rate)
         self._at += len(chunk)
@@ -179,9 +183,10 @@ def _checked_audio(path: Path, audio: NDArray[np.float32]) -> NDArray[np.float32
         raise SpecError(
             f"{path}: sound has the shape {audio.shape}; give mono samples of shape (N,)"
         )
-    if not np.isfinite(audio).all():
-        raise SpecError(f"{path}: sound holds NaN or infinite samples")
-    return np.clip(audio, -1.0, 1.0).astype(np.float32, copy=False)
+    for at in range(0, len(audio), _CHECKED_SAMPLES):
+        if not np.isfinite(audio[at : at + _CHECKED_SAMPLES]).all():
+            raise SpecError(f"{path}: sound holds NaN or infinite samples")
+    return audio
 
 
 def _checked_frame(

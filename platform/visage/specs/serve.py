@@ -8,7 +8,7 @@ from pydantic import Field
 
 from visage.specs.base import Spec
 
-__all__ = ["RequestLimits", "ServeSpec"]
+__all__ = ["RequestLimits", "ServeSpec", "names_registry"]
 
 
 class RequestLimits(Spec):
@@ -74,6 +74,11 @@ class ServeSpec(Spec):
     @property
     def names_registry(self) -> bool:
         """Whether `model` is looked up in the registry: `name`, `name@alias` or `name/3`."""
-        name, _, rest = self.model.partition("/")
-        is_version = rest.isdecimal() and rest.isascii() and name not in ("", ".", "..")
-        return "://" not in self.model and (not rest or is_version) and not name.startswith(".")
+        return names_registry(self.model)
+
+
+def names_registry(model: str) -> bool:
+    """Whether a model is named by the registry (`name`, `name@alias`, `name/3`), not by a URI."""
+    name, _, rest = model.partition("/")
+    is_version = rest.isdecimal() and rest.isascii() and name not in ("", ".", "..")
+    return "://" not in model and (not rest or is_version) and not name.startswith(".")

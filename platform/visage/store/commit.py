@@ -27,6 +27,7 @@ __all__ = [
     "Commit",
     "Part",
     "commit",
+    "copy_commit",
     "fetch_part",
     "read_commit",
     "read_part",
@@ -99,6 +100,21 @@ def commit(
         return standing
     fault_point("commit.after_marker")
     return made
+
+
+def copy_commit(source: Store, source_prefix: str, store: Store, prefix: str) -> Commit:
+    """Publish what stands elsewhere under this prefix too, every part checked on the way.
+
+    Raises:
+        NotFoundError: nothing was published there.
+        CorruptError: a part is missing or damaged.
+        AlreadyExistsError: something else stands under the prefix.
+    """
+    found = read_commit(source, source_prefix)
+    if found is None:
+        raise NotFoundError(f"{source.uri}/{source_prefix}: nothing was published there")
+    parts = {name: read_part(source, source_prefix, name) for name in found.parts}
+    return commit(store, prefix, parts, metadata=found.metadata)
 
 
 def read_commit(store: Store, prefix: str) -> Commit | None:

@@ -85,8 +85,9 @@ def _count(request: Request) -> Answer:
 
 
 def _sound(request: Request) -> Answer:
-    rate = request.arguments["sample_rate"]
-    return decode_audio(_file(request), sample_rate=rate, limits=AudioLimits(**request.limits))
+    limits = AudioLimits(**request.limits)
+    found = decode_audio(_file(request), limits=limits, **request.arguments)
+    return found if found.size else {"samples": 0}
 
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -35,6 +35,8 @@ TRIES = 2
 """Of a file on which the child dies; the second proves that it was the file."""
 RUN_BYTES = 192 * 2**20
 """Of decoded frames that travel at once."""
+RUN_SAMPLES = 8 * 2**20
+"""Of decoded sound that travel at once: three minutes at 48 kHz."""
 LEAK_BYTES = 256 * 2**20
 """A child that has grown by more between two requests is replaced."""
 _MIB = 2**20
@@ -159,20 +161,49 @@ class MediaSandbox:
     ) -> Samples:
         """As `visage.media.audio.decode_audio`; MediaError also `timeout` and `crashed`."""
         bounds = limits if limits is not None else AudioLimits()
-        samples = int((bounds.max_duration_s + 1) * max(0, sample_rate))
+        most = int((bounds.max_duration_s + 1) * max(0, sample_rate))
+        return self._sound(path, bounds, {"sample_rate": sample_rate}, most)
+
+    def iter_audio(
+        self, path: Path, *, sample_rate: int, limits: AudioLimits | None = None
+    ) -> Iterator[Samples]:
+        """The same, a bounded run at a time, each at most RUN_SAMPLES long.
+
+        What lies before a run is decoded again: decoding is a thousand times faster than hearing.
+        """
+        bounds = limits if limits is not None else AudioLimits()
+        start = 0
+        while True:
+            span = {"sample_rate": sample_rate, "start": start, "stop": start + RUN_SAMPLES}
+            run = self._sound(path, bounds, span, RUN_SAMPLES)
+            if run.size:
+                yield run
+            if len(run) < RUN_SAMPLES:
+                return
+            start += RUN_SAMPLES
+
+    def _sound(
+        self, path: Path, bounds: AudioLimits, arguments: dict[str, Any], most: int
+    ) -> Samples:
+        """At most so many samples; none where the span lies beyond the end."""
         with opened_media(path) as descriptor:
-            return self._array(
+            found = self._ask(
                 Ask(
                     operation="sound",
                     name=str(path),
                     limits=asdict(bounds),
-                    arguments={"sample_rate": sample_rate},
+                    arguments=arguments,
                     descriptor=descriptor,
                     timeout_s=self._clip_timeout_s,
-                    memory_bytes=samples * _SOUND_BYTES_PER_SAMPLE + 256 * _MIB,
-                    answer_bytes=samples * 4,
+                    memory_bytes=most * _SOUND_BYTES_PER_SAMPLE + 256 * _MIB,
+                    answer_bytes=most * 4,
                 )
             )
+        if isinstance(found, np.ndarray):
+            return found
+        if found == {"samples": 0}:
+            return np.zeros(0, np.float32)
+        raise MediaError("crashed", f"{path}: the decoder gave no sound")
 
     def start(self) -> None:
         """Start all children now, so that no file waits for one.

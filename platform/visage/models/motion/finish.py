@@ -1,12 +1,11 @@
 """From what the networks predict to what a face does: smoothing, blinks, lips, shoulders.
 
-Every step looks at single frames, except for the filters; so with causal filters, which carry their
-state, frames may come in chunks of any length (models.md A.4.3-A.4.5).
+Every step looks at single frames, except for the filters, which carry their state; so frames may
+come in chunks of any length (models.md A.4.3-A.4.5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -18,11 +17,16 @@ from torch import Tensor
 from visage.landmarks import JAW, MOUTH, POINTS
 from visage.models.motion.blink import BlinkProcess, close_lids
 from visage.models.motion.lips import part_lips
-from visage.models.motion.smoothing import causal_filter, gaussian_smooth
+from visage.models.motion.smoothing import (
+    Filter,
+    GaussianFilter,
+    causal_filter,
+    gaussian_reach,
+)
 from visage.models.motion.torso import move_torso
 from visage.specs.motion import MotionSpec, Smoothing
 
-__all__ = ["Filters", "Finish", "Motion", "causal_filters", "whole_filters"]
+__all__ = ["Filters", "Finish", "Motion", "open_filters"]
 
 _DEGREES = 100.0
 """The one-euro filter counts the speed of a turn in units of so many degrees a second."""
@@ -45,28 +49,28 @@ class Motion:
 
 
 class Filters(NamedTuple):
-    """What steadies (T, C) trajectories; each has a state of its own."""
+    """What steadies (T, C) trajectories; each has its own state, and all give as many frames."""
 
-    landmarks: Callable[[Tensor], Tensor]
-    rotation: Callable[[Tensor], Tensor]
-    translation: Callable[[Tensor], Tensor]
+    landmarks: Filter
+    rotation: Filter
+    translation: Filter
+    ahead: int = 0
+    """Frames that must be known after a frame before it is given."""
 
 
-def whole_filters(spec: MotionSpec, kind: Smoothing) -> Filters:
-    """Filters for a clip that is given at once; of any kind."""
-    if kind != "gaussian":
-        return causal_filters(spec, kind)
+def open_filters(spec: MotionSpec, kind: Smoothing) -> Filters:
+    """Fresh filters of a kind; the Gaussian ones wait for what the widest of them must see."""
     sigmas = (spec.landmark_sigma, spec.rotation_sigma, spec.translation_sigma)
-    return Filters(*(partial(gaussian_smooth, sigma=sigma) for sigma in sigmas))
-
-
-def causal_filters(spec: MotionSpec, kind: Smoothing) -> Filters:
-    """Filters for a clip that comes in chunks; SpecError for a kind that looks ahead."""
+    if kind == "gaussian":
+        ahead = max(gaussian_reach(sigma) for sigma in sigmas)
+        still, turned, moved = (GaussianFilter(sigma, ahead=ahead) for sigma in sigmas)
+        return Filters(landmarks=still, rotation=turned, translation=moved, ahead=ahead)
     fresh = partial(causal_filter, kind, fps=spec.fps, beta=spec.one_euro_beta)
+    landmarks, rotation, translation = sigmas
     return Filters(
-        landmarks=fresh(sigma=spec.landmark_sigma),
-        rotation=fresh(sigma=spec.rotation_sigma, scale=_DEGREES),
-        translation=fresh(sigma=spec.translation_sigma),
+        landmarks=fresh(sigma=landmarks),
+        rotation=fresh(sigma=rotation, scale=_DEGREES),
+        translation=fresh(sigma=translation),
     )
 
 
@@ -93,17 +97,18 @@ class Finish:
         )  # fmt: skip
         self._frames = 0
 
-    def __call__(self, displacement: Tensor, pose: Tensor) -> Motion:
-        """The next frames.
+    def __call__(self, displacement: Tensor, pose: Tensor, *, is_last: bool = False) -> Motion:
+        """The frames that the next ones complete; all that are left after the last.
 
         Args:
             displacement: (T, 68, 3) from the mean shape.
             pose: (T, 6) in degrees and eye distances.
         """
-        steady = self._filters.landmarks((displacement * self._factors).flatten(1))
+        moving = (displacement * self._factors).flatten(1)
+        steady = self._filters.landmarks(moving, is_last=is_last)
         landmarks = self._mean + steady.reshape(-1, POINTS, 3)
-        turned = self._filters.rotation(pose[:, :3])
-        moved = self._filters.translation(pose[:, 3:])
+        turned = self._filters.rotation(pose[:, :3], is_last=is_last)
+        moved = self._filters.translation(pose[:, 3:], is_last=is_last)
         torso = None
         if self._torso is not None:
             torso = move_torso(

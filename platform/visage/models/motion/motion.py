@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from visage.landmarks import POINTS
-from visage.models.motion.finish import Finish, Motion, whole_filters
+from visage.models.motion.finish import Finish, Motion, open_filters
 from visage.models.motion.head_pose import HeadPoseNet
 from visage.models.motion.landmark_lstm import LandmarkLstm
 from visage.models.motion.losses import MotionPrediction
@@ -92,10 +92,10 @@ class MotionGenerator(nn.Module):
             tracks = MotionTracks(self, seed=seed)
             parts = [tracks.push(features), tracks.flush()]
             finish = Finish(
-                self.spec, mean, rest=rest, seed=seed, filters=whole_filters(self.spec, kind),
+                self.spec, mean, rest=rest, seed=seed, filters=open_filters(self.spec, kind),
                 torso=torso,
             )  # fmt: skip
             displacement, sway = (torch.cat(both) for both in zip(*parts, strict=True))
-            return finish(displacement, self.pose.posed(sway, rest))
+            return finish(displacement, self.pose.posed(sway, rest), is_last=True)
         finally:
             self.train(was_training)

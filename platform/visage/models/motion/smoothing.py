@@ -1,7 +1,8 @@
-"""Steadying of trajectories: a Gaussian for whole clips, causal filters for streams (A.4.5).
+"""Steadying of trajectories: a Gaussian that looks ahead, and causal filters (models.md A.4.5).
 
-All are given the same spread in frames. The causal ones carry their state, so a trajectory may be
-fed in chunks; what they cost is delay, which `delay_frames` states.
+All are given the same spread in frames and carry their state, so a trajectory may be fed in chunks.
+Causal filters give a frame at once, and what it shows comes later by `delay_frames`. The Gaussian
+is never late: it gives a frame only when it has seen what comes after it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from torch.nn import functional as F
 from visage.errors import SpecError
 from visage.specs.motion import Smoothing
 
-__all__ = ["CausalFilter", "causal_filter", "delay_frames", "gaussian_smooth"]
+__all__ = [
+    "Filter",
+    "GaussianFilter",
+    "causal_filter",
+    "delay_frames",
+    "gaussian_reach",
+    "gaussian_smooth",
+]
 
 _REACH = 4.0
 """A Gaussian is cut off after so many sigmas."""
@@ -26,22 +34,27 @@ _SPEED_CUTOFF_HZ = 1.0
 """Of the low-pass on the speed inside the one-euro filter, as published with it."""
 
 
-class CausalFilter(Protocol):
-    """A filter that has seen the past and never the future."""
+class Filter(Protocol):
+    """A filter that is fed piece by piece."""
 
-    def __call__(self, values: Tensor) -> Tensor:
-        """The next frames (T, C), filtered."""
+    def __call__(self, values: Tensor, *, is_last: bool = False) -> Tensor:
+        """The frames (K, C) that the next frames (T, C) complete; none is left after the last."""
         ...
+
+
+def gaussian_reach(sigma: float) -> int:
+    """How many frames a Gaussian sees to each side."""
+    return math.ceil(_REACH * sigma)
 
 
 def gaussian_smooth(values: Tensor, sigma: float) -> Tensor:
     """Each channel of (T, C) convolved with a Gaussian of `sigma` frames; ends are repeated.
 
-    Sees up to 4 sigma ahead, so it is for whole clips only. Constants stay as they are.
+    Constants stay as they are.
     """
     if sigma == 0 or not len(values):
         return values
-    radius = math.ceil(_REACH * sigma)
+    radius = gaussian_reach(sigma)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = (kernel / kernel.sum()).to(values)
@@ -50,9 +63,42 @@ def gaussian_smooth(values: Tensor, sigma: float) -> Tensor:
     return F.conv1d(padded, kernel[None, None])[:, 0].T
 
 
+class GaussianFilter:
+    """`gaussian_smooth` of a trajectory that comes in pieces; holds two reaches of it.
+
+    Filters of several spreads give equally many frames if they are given the same `ahead`.
+    """
+
+    def __init__(self, sigma: float, *, ahead: int | None = None) -> None:
+        """ahead: frames that must be known after a frame; at least its reach, the default."""
+        self._sigma = sigma
+        self._reach = gaussian_reach(sigma)
+        self._ahead = self._reach if ahead is None else ahead
+        if self._ahead < self._reach:
+            raise SpecError(f"a Gaussian of {sigma} frames looks {self._reach} ahead, not {ahead}")
+        self._held: Tensor | None = None
+        self._before = 0  # frames held that were given already
+
+    def __call__(self, values: Tensor, *, is_last: bool = False) -> Tensor:
+        """The frames (K, C) that are known far enough ahead; all that are left if it is the last.
+
+        The end of the trajectory is repeated, as `gaussian_smooth` does.
+        """
+        held = values if self._held is None else torch.cat([self._held, values])
+        stop = max(self._before, len(held) - (0 if is_last else self._ahead))
+        if stop == self._before:
+            self._held = held
+            return values[:0]
+        # what lies beyond the reach of the last frame given must not be seen as the end
+        smooth = gaussian_smooth(held, self._sigma)[self._before : stop]
+        forget = max(0, stop - self._reach)
+        self._held, self._before = held[forget:], stop - forget
+        return smooth
+
+
 def causal_filter(
     kind: Smoothing, *, sigma: float, fps: int, beta: float = 0.0, scale: float = 1.0
-) -> CausalFilter:
+) -> Filter:
     """A fresh filter of the stated strength.
 
     Args:
@@ -67,7 +113,7 @@ def causal_filter(
     """
     if kind == "gaussian":
         raise SpecError(
-            "smoothing gaussian looks ahead and cannot be streamed; choose ema, one-euro or none"
+            "smoothing gaussian looks ahead and is not causal; choose ema, one-euro or none"
         )
     if kind == "none" or sigma == 0:
         return _Same()
@@ -96,7 +142,7 @@ def _share(sigma: float) -> float:
 
 
 class _Same:
-    def __call__(self, values: Tensor) -> Tensor:
+    def __call__(self, values: Tensor, *, is_last: bool = False) -> Tensor:
         return values
 
 
@@ -107,7 +153,7 @@ class _Ema:
         self._alpha = alpha
         self._last: Tensor | None = None
 
-    def __call__(self, values: Tensor) -> Tensor:
+    def __call__(self, values: Tensor, *, is_last: bool = False) -> Tensor:
         filtered = []
         for value in values:
             last = value if self._last is None else self._last
@@ -125,7 +171,7 @@ class _OneEuro:
         self._last: Tensor | None = None
         self._speed: Tensor | None = None
 
-    def __call__(self, values: Tensor) -> Tensor:
+    def __call__(self, values: Tensor, *, is_last: bool = False) -> Tensor:
         filtered = []
         for value in values:
             last = value if self._last is None else self._last

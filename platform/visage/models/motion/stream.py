@@ -1,8 +1,8 @@
 """Motion while the sound comes in: chunks of features in, finished frames out.
 
 A frame can be given once the sound `look_ahead` frames after it is known: 300 ms at the published
-settings, to which the sound of the mel frame itself (17 ms) and the delay of a causal filter
-(`visage.models.motion.smoothing.delay_frames`) are added.
+settings, to which the sound of the mel frame itself (17 ms) is added, and what the smoothing costs:
+a causal filter is late (`visage.models.motion.smoothing.delay_frames`), a Gaussian looks ahead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from visage.errors import SpecError
 from visage.landmarks import POINTS
-from visage.models.motion.finish import Finish, Motion, causal_filters
+from visage.models.motion.finish import Finish, Motion, open_filters
 from visage.models.motion.frames import FEATURES_PER_FRAME, paired
 from visage.models.motion.head_pose import POSE, PoseSampler
 from visage.models.motion.landmark_lstm import DISPLACEMENTS, LstmState
@@ -119,30 +119,28 @@ class MotionStream:
         """Arguments as of `MotionGenerator.generate`.
 
         Raises:
-            SpecError: the smoothing is gaussian, or the model is in training mode.
+            SpecError: the model is in training mode.
         """
         kind = model.spec.smoothing if smoothing is None else smoothing
         self._pose, self._rest = model.pose, rest
-        self._finish = Finish(
-            model.spec, mean, rest=rest, seed=seed, filters=causal_filters(model.spec, kind),
-            torso=torso,
-        )  # fmt: skip
+        filters = open_filters(model.spec, kind)
+        self._finish = Finish(model.spec, mean, rest=rest, seed=seed, filters=filters, torso=torso)
         self._tracks = MotionTracks(model, seed=seed)
-        self.latency_frames = model.spec.look_ahead
+        self.latency_frames = model.spec.look_ahead + filters.ahead
         """Frames of sound after a frame that must have come before it is given."""
 
     def push(self, features: Tensor) -> Motion:
         """The frames that the next features (K, F) complete; K any number, T may be 0."""
-        return self._finished(self._tracks.push(features))
+        return self._finished(self._tracks.push(features), is_last=False)
 
     def finish(self) -> Motion:
         """The frames still waiting for sound that will not come; the stream then is closed."""
-        return self._finished(self._tracks.flush())
+        return self._finished(self._tracks.flush(), is_last=True)
 
     @torch.no_grad()
-    def _finished(self, tracks: tuple[Tensor, Tensor]) -> Motion:
+    def _finished(self, tracks: tuple[Tensor, Tensor], *, is_last: bool) -> Motion:
         displacement, sway = tracks
-        return self._finish(displacement, self._pose.posed(sway, self._rest))
+        return self._finish(displacement, self._pose.posed(sway, self._rest), is_last=is_last)
 
 
 class _Delayed:

@@ -155,7 +155,11 @@ class GeneratorRecipe:
         self, store: Store, prefix: str, model: nn.Module, *, metadata: Mapping[str, object]
     ) -> str:
         """Publish the generator with its spec and where its patterns came from."""
-        told = {**metadata, "patterns": self._patterns_from}
+        told = {
+            **metadata,
+            "patterns": self._patterns_from,
+            "style_mapping": self.spec.style_mapping,
+        }
         return save_part(store, prefix, model, kind=GENERATOR, spec=self.spec.model, metadata=told)
 
     @property

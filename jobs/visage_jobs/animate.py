@@ -1,0 +1,155 @@
+"""`visage animate`: one portrait says one recording, on this machine.
+
+The portrait and the sound are untrusted: both are decoded in the sandbox.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from visage.errors import MediaError, SpecError
+from visage.faces import ProviderName, open_provider
+from visage.inference.style_card import StyleCard
+from visage.inference.talking_head import TalkingHead
+from visage.media.sandbox import MediaSandbox
+from visage.rendering.portrait import Portrait, read_portrait
+from visage.rendering.provenance import file_digest, provenance_tags
+from visage.rendering.renderer import RenderedClip, render_clip
+from visage.rendering.sound import Sound, open_sound
+from visage.rendering.style_clip import card_of_clip
+from visage.specs.render import RenderSpec
+from visage_jobs.talking_heads import DEFAULT_MODEL, FoundHead, find_style, find_talking_head
+from visage_jobs.workspace import Workspace
+
+__all__ = ["AnimateJob", "Animated", "run_animate"]
+
+Note = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnimateJob:
+    """What to render."""
+
+    workspace: Workspace
+    portrait: Path
+    audio: Path
+    out: Path
+    style: str | None = None
+    """A name; None = the model's default, or what `style_clip` shows."""
+    style_clip: Path | None = None
+    model: str = DEFAULT_MODEL
+    spec: RenderSpec = field(default_factory=RenderSpec)
+    device: str = "cpu"
+    faces: ProviderName = "auto"
+    """Which provider finds face and landmarks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Animated:
+    """What was made."""
+
+    clip: RenderedClip
+    model: str
+    style: str
+    notes: tuple[str, ...]
+    """What a person should know: silence, a style that shows little."""
+
+
+def run_animate(
+    job: AnimateJob,
+    *,
+    progress: Progress = lambda done, total: None,
+    note: Note = lambda text: None,
+) -> Animated:
+    """Render one video; it appears under its name when it is whole.
+
+    Raises:
+        NotFoundError: no model; says how to get one.
+        MediaError: the portrait, the sound or the style clip cannot be used; `code` says why.
+        SpecError: an argument is wrong, or there is no such style.
+    """
+    _check(job)
+    notes: list[str] = []
+
+    def told(text: str) -> None:
+        notes.append(text)
+        note(text)
+
+    found = find_talking_head(job.workspace, job.model, device=job.device)
+    with MediaSandbox() as sandbox, tempfile.TemporaryDirectory(prefix="visage-sound-") as folder:
+        portrait = _portrait(job, sandbox, found.head)
+        style = _style(job, sandbox, found.head, told)
+        sound = open_sound(
+            job.audio, sandbox, Path(folder), shortest_s=job.spec.shortest_s,
+            longest_s=job.spec.longest_s,
+        )  # fmt: skip
+        if sound.is_silent:
+            told(f"{job.audio}: the sound is silent; the face will only blink and sway")
+        clip = _rendered(job, found, portrait, style, sound, progress)
+    return Animated(clip=clip, model=found.pinned.title, style=style.name, notes=tuple(notes))
+
+
+def _check(job: AnimateJob) -> None:
+    if job.style is not None and job.style_clip is not None:
+        raise SpecError("--style and --style-clip: give one of them")
+    if job.out.suffix.lower() not in (".mp4", ".m4v"):
+        raise SpecError(f"--out {job.out}: the video is an MP4; name it so, for example out.mp4")
+    if not job.out.absolute().parent.is_dir():
+        raise SpecError(f"--out {job.out}: there is no folder {job.out.absolute().parent}")
+    for flag, path in (("--portrait", job.portrait), ("--audio", job.audio),
+                       ("--style-clip", job.style_clip)):  # fmt: skip
+        if path is not None and not path.is_file():
+            raise SpecError(f"{flag} {path}: there is no such file")
+
+
+def _portrait(job: AnimateJob, sandbox: MediaSandbox, head: TalkingHead) -> Portrait:
+    image = sandbox.decode_image(job.portrait.read_bytes())
+    try:
+        return read_portrait(
+            image, open_provider(job.faces), size=head.generator.spec.size, spec=job.spec.portrait
+        )
+    except MediaError as err:
+        raise MediaError(err.code, f"{job.portrait}: {err}") from None
+
+
+def _style(
+    job: AnimateJob, sandbox: MediaSandbox, head: TalkingHead, note: Callable[[str], None]
+) -> StyleCard:
+    if job.style_clip is None:
+        return find_style(job.workspace, head, job.style)
+    card = card_of_clip(
+        job.style_clip, name=job.style_clip.stem, provider=open_provider(job.faces),
+        sandbox=sandbox,
+    )  # fmt: skip
+    for template, share in card.missing():
+        note(
+            f"{job.style_clip}: shows no clear {template} (coverage {share:.0%}); the nearest "
+            "frame stands for it"
+        )
+    return card
+
+
+def _rendered(
+    job: AnimateJob,
+    found: FoundHead,
+    portrait: Portrait,
+    style: StyleCard,
+    sound: Sound,
+    progress: Progress,
+) -> RenderedClip:
+    tags = provenance_tags(
+        model=found.pinned.title,
+        model_digest=found.pinned.digest,
+        portrait_sha256=file_digest(job.portrait),
+        audio_sha256=file_digest(job.audio),
+        style=style.name,
+        style_digest=style.digest,
+        settings_digest=job.spec.digest(),
+    )
+    return render_clip(
+        found.head, portrait, sound, style, job.out, job.spec, tags=tags, progress=progress
+    )

@@ -1,0 +1,130 @@
+"""Frames to a video file while the next ones are made: a bounded queue and one encoding thread.
+
+The file appears under its name when it is whole; whatever goes wrong on either side, nothing does.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visage.errors import MediaError
+from visage.media.image import Image
+from visage.media.video_writer import write_video
+
+__all__ = ["VideoSink"]
+
+QUEUED_FRAMES = 16
+LOOK_EVERY_S = 0.2
+STUCK_AFTER_S = 120.0
+"""An encoder that takes no frame for so long will take none any more."""
+
+
+class _Abandoned(Exception):
+    """The maker of frames has failed; the file must not appear."""
+
+
+class VideoSink:
+    """A context: `put` frames inside, and the file is there after it."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: float,
+        audio: NDArray[np.float32],
+        audio_rate: int,
+        crf: int,
+        preset: str,
+        tags: Mapping[str, str],
+    ) -> None:
+        self._path = path
+        self._queue: queue.Queue[Image | _Abandoned | None] = queue.Queue(QUEUED_FRAMES)
+        self._failed: BaseException | None = None
+        self.frames = 0
+        """Written, once the context has ended."""
+        self._thread = threading.Thread(
+            target=self._write, name="video-sink", daemon=True,
+            kwargs={"fps": fps, "audio": audio, "audio_rate": audio_rate, "crf": crf,
+                    "preset": preset, "tags": tags},
+        )  # fmt: skip
+
+    def put(self, frame: Image) -> None:
+        """Hand one frame over; waits while the encoder is behind.
+
+        Raises:
+            VisageError: why the encoder ended.
+            MediaError: `timeout`: it stands still.
+        """
+        self._hand(frame)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            if self._thread.is_alive():
+                self._hand(_Abandoned(), is_last=True)
+            self._thread.join(STUCK_AFTER_S)
+            return
+        self._hand(None, is_last=True)
+        self._thread.join(STUCK_AFTER_S)
+        if self._thread.is_alive():
+            raise MediaError("timeout", f"{self._path}: the encoder does not end")
+        if self._failed is not None:
+            raise self._failed
+
+    def _hand(self, item: Image | _Abandoned | None, *, is_last: bool = False) -> None:
+        for _ in range(round(STUCK_AFTER_S / LOOK_EVERY_S)):
+            try:
+                self._queue.put(item, timeout=LOOK_EVERY_S)
+                return
+            except queue.Full:
+                if not self._thread.is_alive():
+                    break
+        if self._failed is not None and not is_last:
+            raise self._failed
+        if self._thread.is_alive():
+            raise MediaError("timeout", f"{self._path}: the encoder takes no more frames")
+
+    def _write(
+        self,
+        *,
+        fps: float,
+        audio: NDArray[np.float32],
+        audio_rate: int,
+        crf: int,
+        preset: str,
+        tags: Mapping[str, str],
+    ) -> None:
+        try:
+            self.frames = write_video(
+                self._path, self._frames(), fps=fps, audio=audio, audio_rate=audio_rate, crf=crf,
+                preset=preset, tags=tags,
+            )  # fmt: skip
+        except _Abandoned:
+            pass
+        except BaseException as err:  # told to the thread that makes frames
+            self._failed = err
+
+    def _frames(self) -> Iterator[Image]:
+        while True:
+            item = self._queue.get(timeout=24 * 3600)
+            if item is None:
+                return
+            if isinstance(item, _Abandoned):
+                raise item
+            yield item

@@ -1,0 +1,63 @@
+"""Any clip of a speaking person as a style: the five pictures that show how they speak.
+
+No sound is needed: what is looked for is a face at rest and the four key motions (models.md A.6).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from visage.data.clip_tracking import iter_pictures, track_clip
+from visage.errors import MediaError
+from visage.faces.provider import FaceProvider
+from visage.faces.style_references import mouth_features
+from visage.inference.style_card import StyleCard
+from visage.media.image import encode_jpeg
+from visage.media.sandbox import MediaSandbox
+from visage.specs.prepare import ClipPrepareSpec
+
+__all__ = ["LEAST_MOVEMENT", "card_of_clip"]
+
+LEAST_MOVEMENT = 0.02
+"""Change of the opening of the mouth within a clip, in eye distances, below which nobody speaks."""
+
+
+def card_of_clip(
+    path: Path,
+    *,
+    name: str,
+    provider: FaceProvider,
+    sandbox: MediaSandbox,
+    spec: ClipPrepareSpec | None = None,
+) -> StyleCard:
+    """The style that a clip shows, without a change of motion.
+
+    Raises:
+        MediaError: `closed_mouth` if the mouth never opens; what tracking and decoders say.
+    """
+    chosen = spec or ClipPrepareSpec()
+    clip = track_clip(path, provider=provider, sandbox=sandbox, spec=chosen)
+    opening = mouth_features(clip.head.landmarks, clip.head.pose).opening
+    closed, opened = np.percentile(opening, (5, 95))
+    if opened - closed < LEAST_MOVEMENT:
+        raise MediaError(
+            "closed_mouth",
+            f"{path}: the mouth hardly moves ({opened - closed:.3f} eye distances); a style is "
+            "shown by somebody who speaks or sings",
+        )
+    frames = [clip.motions.neutral, *clip.motions.frames]
+    wanted = set(frames)
+    bodies = {
+        at: encode_jpeg(picture, chosen.jpeg_quality)
+        for at, picture in enumerate(iter_pictures(path, clip, sandbox))
+        if at in wanted
+    }
+    return StyleCard(
+        name=name,
+        pictures=tuple(bodies[at] for at in frames),
+        points=clip.points[frames],
+        coverage=clip.motions.coverage,
+        metadata={"clip": path.name},
+    )

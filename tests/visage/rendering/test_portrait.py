@@ -1,0 +1,98 @@
+"""Promises of portraits: one clear face of any size is taken, all else is refused with its type."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_talking_head import FACE, DrawnFaces, mean_face
+
+from visage.errors import MediaError
+from visage.models.projection import project
+from visage.rendering.portrait import read_portrait, rested
+from visage.specs.render import PortraitSpec
+
+
+def _picture(height: int = 256, width: int = 256) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (600, 256), (256, 900), (2000, 1500)])
+def test_any_shape_of_picture_becomes_a_square_around_the_face(shape):
+    centre = FACE.mean(axis=0)
+    points = (FACE - centre) * (min(shape) / 300) + np.array([shape[1] / 2, shape[0] / 2])
+    points = points.astype(np.float32)
+    found = read_portrait(_picture(*shape), DrawnFaces(points, side=shape[1]), size=64)
+    assert found.picture.shape == (64, 64, 3)
+    assert (found.points > 0).all()
+    assert (found.points < 63).all()
+
+
+def test_the_head_projects_back_to_the_points_it_was_lifted_from():
+    found = read_portrait(_picture(), DrawnFaces(FACE), size=64)
+    shape, pose = torch.from_numpy(found.shape), torch.from_numpy(found.pose)
+    back = project(shape, pose, found.camera)
+    np.testing.assert_allclose(back.numpy(), found.points, atol=1e-3)
+
+
+def test_a_picture_without_a_face_is_refused():
+    with pytest.raises(MediaError, match="no face") as caught:
+        read_portrait(_picture(), DrawnFaces(), size=64)
+    assert caught.value.code == "no_face"
+
+
+def _moved(scale: float, x: float) -> np.ndarray:
+    return ((FACE - FACE.mean(axis=0)) * scale + [x, 128]).astype(np.float32)
+
+
+def test_two_faces_of_one_size_are_refused_unless_the_largest_is_asked_for():
+    faces = DrawnFaces(_moved(0.5, 70), _moved(0.48, 190))
+    with pytest.raises(MediaError, match="face_policy=largest") as caught:
+        read_portrait(_picture(), faces, size=64)
+    assert caught.value.code == "several_faces"
+    largest = read_portrait(
+        _picture(), faces, size=64, spec=PortraitSpec(face_policy="largest", smallest_px=20)
+    )
+    assert largest.picture.shape == (64, 64, 3)
+
+
+def test_small_faces_in_the_background_do_not_matter():
+    faces = DrawnFaces(_moved(0.2, 40), _moved(0.8, 150))
+    found = read_portrait(_picture(), faces, size=64)
+    alone = read_portrait(_picture(), DrawnFaces(_moved(0.8, 150)), size=64)
+    np.testing.assert_array_equal(found.points, alone.points)
+
+
+def test_a_face_of_few_pixels_is_refused_with_what_it_has_and_what_is_needed():
+    with pytest.raises(MediaError, match=r"pixels high; at least 40") as caught:
+        read_portrait(_picture(), DrawnFaces(_moved(0.2, 128)), size=64)
+    assert caught.value.code == "face_too_small"
+
+
+def _turned(yaw_deg: float) -> np.ndarray:
+    pose = torch.tensor([0.0, yaw_deg, 0.0, 0.0, 0.0, 8.0])
+    from visage.models.projection import Camera
+
+    return project(torch.from_numpy(mean_face()), pose, Camera.of_size(256)).numpy()
+
+
+@pytest.mark.parametrize(("yaw", "is_refused"), [(0, False), (20, False), (-20, False), (60, True)])
+def test_a_profile_is_refused_and_a_turned_head_is_not(yaw, is_refused):
+    faces = DrawnFaces(_turned(yaw).astype(np.float32))
+    if not is_refused:
+        assert read_portrait(_picture(), faces, size=64).picture.shape == (64, 64, 3)
+        return
+    with pytest.raises(MediaError, match="turned by") as caught:
+        read_portrait(_picture(), faces, size=64)
+    assert caught.value.code == "profile"
+
+
+@pytest.mark.parametrize("opening", [-0.05, 0.0, 0.2])
+def test_a_rested_mouth_is_open_as_the_mean_face_and_the_rest_of_the_face_stays(opening):
+    mean = mean_face()
+    shape = mean.copy()
+    shape[[65, 66, 67, 57, 56, 58], 1] += opening
+    calm = rested(shape, mean)
+    gap = lambda one: (one[[67, 66, 65], 1] - one[[61, 62, 63], 1]).mean()  # noqa: E731
+    assert gap(calm) == pytest.approx(gap(mean), abs=1e-6)
+    np.testing.assert_array_equal(calm[17:55], shape[17:55])

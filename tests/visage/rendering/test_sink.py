@@ -1,0 +1,76 @@
+"""Promises of the sink: a whole file or none, whoever fails, and no endless wait."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from visage.errors import SpecError
+from visage.media.video import probe_video
+from visage.rendering.sink import VideoSink
+
+SOUND = np.zeros(48_000, np.float32)
+
+
+def _sink(path: Path, sound: np.ndarray = SOUND) -> VideoSink:
+    return VideoSink(
+        path, fps=25, audio=sound, audio_rate=48_000, crf=30, preset="ultrafast",
+        tags={"comment": "made here"},
+    )  # fmt: skip
+
+
+def _frame(level: int = 0, side: int = 32) -> np.ndarray:
+    return np.full((side, side, 3), level, np.uint8)
+
+
+def test_what_is_put_is_written_in_order_with_its_sound_and_tags(tmp_path: Path):
+    import av
+
+    path = tmp_path / "out.mp4"
+    with _sink(path) as sink:
+        for at in range(60):
+            sink.put(_frame(4 * at))
+    assert sink.frames == 60
+    assert probe_video(path).has_audio
+    with av.open(str(path)) as found:
+        assert found.metadata["comment"] == "made here"
+        levels = [frame.to_ndarray(format="gray").mean() for frame in found.decode(video=0)]
+    assert len(levels) == 60
+    assert all(after > before for before, after in pairwise(levels))
+
+
+def test_a_maker_that_fails_leaves_no_file_and_its_error_is_told(tmp_path: Path):
+    def make() -> None:
+        with _sink(tmp_path / "out.mp4") as sink:
+            sink.put(_frame())
+            raise ZeroDivisionError("the network")
+
+    with pytest.raises(ZeroDivisionError, match="the network"):
+        make()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_fails_tells_the_maker_and_leaves_no_file(tmp_path: Path):
+    def make() -> None:
+        with _sink(tmp_path / "out.mp4") as sink:
+            sink.put(_frame())
+            for _ in range(200):  # the second size ends the encoder, soon after
+                sink.put(_frame(side=64))
+
+    with pytest.raises(SpecError, match="the first one was"):
+        make()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_fails_on_the_last_frames_is_heard_too(tmp_path: Path):
+    def make() -> None:
+        with _sink(tmp_path / "out.mp4") as sink:
+            sink.put(_frame())
+            sink.put(_frame(side=64))
+
+    with pytest.raises(SpecError, match="the first one was"):
+        make()
+    assert list(tmp_path.iterdir()) == []
