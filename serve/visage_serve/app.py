@@ -6,6 +6,8 @@ place where Ray gathers faces over requests into batches.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from visage_serve.pictures import Preparer
 from visage_serve.pinned import PinnedModel, load_pinned, pin_model
 from visage_serve.wire import ModelReply
 
-__all__ = ["EmotionReplica", "build_app"]
+__all__ = ["EmotionReplica", "build", "build_app"]
 
 SPARE_REQUESTS = 8
 """Beyond the admitted ones, so that health, page and refusals get through under overload."""
@@ -82,6 +84,21 @@ def build_app(spec: ServeSpec, pinned: PinnedModel | None = None) -> serve.Appli
     )
     app: serve.Application = deployment.bind(spec.model_dump(mode="json"), pinned)
     return app
+
+
+def build(args: Mapping[str, object]) -> serve.Application:
+    """The application of a Serve config: `import_path: visage_serve.app:build`, `args: {…}`.
+
+    The values of `args` are those of the serve spec and go there as they are; only a registry that
+    they do not name is $MLFLOW_TRACKING_URI. Whoever runs the config opens the port, so `host` and
+    `port` have no effect here.
+
+    Raises:
+        SpecError, NotFoundError, CorruptError: as `build_app`; Ray shows the sentence as the reason
+            of `DEPLOY_FAILED`.
+    """
+    surroundings = {"tracking_uri": os.environ.get("MLFLOW_TRACKING_URI")}
+    return build_app(ServeSpec.parse({**surroundings, **args}, origin="args"))
 
 
 def _open_service(spec: ServeSpec, pinned: PinnedModel) -> EmotionService:

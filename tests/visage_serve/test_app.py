@@ -1,0 +1,78 @@
+"""What Ray Serve is handed, without a Ray that runs."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from visage.errors import NotFoundError, SpecError
+from visage.store.commit import commit
+from visage.store.open import open_store
+
+
+@pytest.fixture(scope="module")
+def app() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Ray imports is not ours to mend
+        import visage_serve.app
+
+    return visage_serve.app
+
+
+@pytest.fixture
+def model_uri(tmp_path: Path) -> str:
+    commit(open_store(str(tmp_path)), "model", {"model.safetensors": b"weights"})
+    return str(tmp_path / "model")
+
+
+def built_by_ray(import_path: str, args: dict[str, Any]) -> Any:
+    """The deployment that Ray makes of a Serve config's import path and args, its own way."""
+    from ray._common.utils import import_attr
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
+
+    return call_user_app_builder_with_args_if_necessary(
+        import_attr(import_path), args
+    )._bound_deployment
+
+
+def test_a_serve_config_builds_the_application_with_exactly_its_args(
+    app: ModuleType, model_uri: str
+) -> None:
+    args = {"model": model_uri, "replicas": 2, "replica_cpus": 1.5, "limits": {"pictures": 3}}
+    deployment = built_by_ray("visage_serve.app:build", args)
+    spec, pinned = deployment.init_args
+    assert {key: spec[key] for key in ("model", "replicas", "replica_cpus")} == {
+        key: args[key] for key in ("model", "replicas", "replica_cpus")
+    }
+    assert spec["limits"]["pictures"] == 3
+    assert pinned.uri == model_uri
+    assert deployment.num_replicas == 2
+    assert deployment.ray_actor_options["num_cpus"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [({}, "http://tracking:5000"), ({"tracking_uri": "http://other:1"}, "http://other:1")],
+)
+def test_the_registry_is_that_of_the_surroundings_unless_the_args_name_one(
+    app: ModuleType, monkeypatch: pytest.MonkeyPatch, args: dict[str, str], expected: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    seen: list[Any] = []
+    monkeypatch.setattr(app, "build_app", seen.append)
+    app.build(args)
+    assert [spec.tracking_uri for spec in seen] == [expected]
+
+
+def test_an_unknown_arg_is_refused_by_name(app: ModuleType) -> None:
+    with pytest.raises(SpecError, match="args: replica: no such key"):
+        app.build({"replica": 2})
+
+
+def test_without_a_model_the_reason_says_how_to_get_one(app: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="visage train"):
+        app.build({"model": str(tmp_path / "nothing")})
