@@ -117,6 +117,31 @@ class ShardRows:
         """How many rows the split holds."""
         return self._starts[-1]
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether shards come through the cache of this machine."""
+        return not isinstance(self._store, LocalStore)
+
+    @property
+    def shards(self) -> int:
+        """How many shards the split has."""
+        return len(self._shards)
+
+    @property
+    def fits_cache(self) -> bool:
+        """Whether all shards can lie in the cache at once."""
+        return sum(shard.size_bytes for shard in self._shards) <= self._cache_bytes
+
+    def fetch(self, index: int) -> None:
+        """Bring one remote shard to this machine, if it is not here; raises what reading it would.
+
+        It is checked again when it is opened, and is not opened here.
+        """
+        shard = self._shards[index]
+        target = self._cache / f"{shard.sha256}.arrow"
+        if self.is_remote and not target.exists():
+            self._fetched(shard, target)
+
     def check(self) -> None:
         """Refuse at the start what would fail in the middle: every shard exists with its size."""
         sizes = self._sizes()

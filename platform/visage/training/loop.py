@@ -16,6 +16,7 @@ from torch import nn
 
 from visage.data.feed import Feed
 from visage.data.ledger import LedgerRow
+from visage.data.prefetch import Prefetch
 from visage.data.sampler import Sampler
 from visage.data.shards import ShardRows
 from visage.errors import PreemptedError, RescuedError
@@ -53,6 +54,8 @@ class Loop:
     steps: int
     store: Store | None = None
     """Of the run, on rank 0: where samples are shown."""
+    prefetch: Prefetch | None = None
+    """What brings remote shards here ahead of time; the session closes it."""
     clock: Callable[[], float] = time.monotonic
 
     @property

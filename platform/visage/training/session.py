@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visage.data.feed import ShardFeed
+from visage.data.prefetch import Prefetch
 from visage.data.sampler import Sampler
 from visage.data.shards import ShardRows, load_manifest
 from visage.errors import CorruptError, NotFoundError, TrainingError
@@ -85,6 +86,7 @@ def run_training(
     validation = None
     if manifest.rows("val"):
         validation = ShardRows(manifest, data_store, "val", cache=cache)
+    ahead = [one for one in (validation, rows) if one is not None]
     loop = Loop(
         recipe=recipe,
         stepper=Stepper(recipe, host, steps=steps, epochs=sampler.epoch_of(steps)),
@@ -99,6 +101,7 @@ def run_training(
         host=host,
         steps=steps,
         store=store if host.rank == 0 else None,
+        prefetch=Prefetch(ahead, rank=host.rank, world=host.world),
     )  # fmt: skip
     return _run(loop, store, info, rescue)
 
@@ -125,6 +128,8 @@ def _run(loop: Loop, store: Store, info: RunInfo, rescue: Rescue) -> TrainOutcom
         loop.host.gather(True)
     finally:
         loop.feed.close()
+        if loop.prefetch:
+            loop.prefetch.close()
         if loop.writer:
             loop.writer.close()
     done = read_commit(store, MODEL_PREFIX)

@@ -32,6 +32,7 @@ def validate(
     model.eval()
     totals: dict[str, torch.Tensor] = {}
     samples = 0
+    host.note(step, "data")
     for batch in _batches(recipe, rows, host.rank, host.world, recipe.spec.micro_batch):
         host.note(step, "validate")
         with autocast(host.device.type, dtype=torch.float16, enabled=half):
@@ -39,6 +40,8 @@ def validate(
         samples += len(batch)
         for name, value in sums.items():
             totals[name] = totals.get(name, torch.zeros((), dtype=torch.float64)) + value.cpu()
+        host.note(step, "data")  # what is waited for next is the store, which has its own limits
+    host.note(step, "validate")
     model.train(was_training)
     # a rank without a share of a small split must know what the others add up
     known = {one for theirs in host.gather(list(totals)) for one in theirs}

@@ -18,8 +18,9 @@ from corpora import write_corpus
 
 from visage.data import shards as shards_module
 from visage.data.manifest import Manifest, Shard
+from visage.data.prefetch import Prefetch
 from visage.data.shards import MANIFEST_NAME, ShardRows, load_manifest, read_shard, shard_bytes
-from visage.errors import CorruptError, DataError
+from visage.errors import CorruptError, DataError, StoreUnavailableError
 from visage.store.base import Stat
 from visage.store.local import LocalStore
 
@@ -174,6 +175,44 @@ def test_remote_shards_are_fetched_once_and_the_next_process_finds_them(
     assert len(first.downloads) == 9
     _rows(made, store=second, cache=tmp_path / "cache").column("key")
     assert second.downloads == []
+
+
+def test_a_split_that_was_fetched_ahead_is_read_though_the_store_has_gone(
+    made: Path, tmp_path: Path
+) -> None:
+    store = _Remote(made)
+    rows = _rows(made, store=store, cache=tmp_path / "cache")
+    assert Prefetch([rows], rank=1, world=2).join(30.0)
+    assert sorted(store.downloads) == sorted({shard.path for shard in rows._shards})
+
+    def gone() -> None:
+        raise StoreUnavailableError("the store is away")
+
+    store.before_download = gone
+    assert rows.column("key") == _rows(made).column("key")
+
+
+def test_fetching_ahead_stops_when_asked_leaves_large_splits_alone_and_never_raises(
+    made: Path, tmp_path: Path
+) -> None:
+    large = _Remote(made)
+    rows = _rows(made, store=large, cache=tmp_path / "large", cache_bytes=100)
+    assert Prefetch([rows]).join(30.0)
+    assert large.downloads == []
+    away = _Remote(made)
+
+    def gone() -> None:
+        raise StoreUnavailableError("the store is away")
+
+    away.before_download = gone
+    assert Prefetch([_rows(made, store=away, cache=tmp_path / "away")]).join(30.0)
+    assert Prefetch([_rows(made)]).join(0.0)  # nothing to do for shards of this machine
+    slow = _Remote(made)
+    ahead: list[Prefetch] = []
+    slow.before_download = lambda: ahead[0].close() if ahead else None
+    ahead.append(Prefetch([_rows(made, store=slow, cache=tmp_path / "slow")]))
+    assert ahead[0].join(30.0)
+    assert len(slow.downloads) <= 2
 
 
 def test_the_cache_keeps_its_bound_and_forgets_what_was_longest_unused(
