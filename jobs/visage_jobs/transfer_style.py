@@ -45,6 +45,7 @@ from visage_jobs.workspace import Workspace
 __all__ = ["StyleScoresTold", "TransferJob", "Transferred", "run_transfer"]
 
 Watch = Callable[[Mapping[str, Any]], None]
+Note = Callable[[str], None]
 HELD_OUT = 0.25
 SEGMENT_S = 3.1
 """Of a row: a window of the small preset and what leads into it."""
@@ -88,7 +89,9 @@ class Transferred:
     notes: tuple[str, ...] = field(default=())
 
 
-def run_transfer(job: TransferJob, *, watch: Watch | None = None) -> Transferred:
+def run_transfer(
+    job: TransferJob, *, watch: Watch | None = None, note: Note = lambda text: None
+) -> Transferred:
     """Make a style; the same clip, name and model again give the style that stands.
 
     Raises:
@@ -102,6 +105,8 @@ def run_transfer(job: TransferJob, *, watch: Watch | None = None) -> Transferred
     found = find_talking_head(job.workspace, job.model)
     notes: list[str] = []
     data_uri, rows = _rows_of_clip(job, notes)
+    for text in notes:
+        note(text)
     is_paired = bool(np.frombuffer(rows[0]["audio"], "<i2").any())
     spec = _spec(job, found, data_uri, is_paired=is_paired)
     trained_on = data_uri if is_paired else str(found.head.metadata["data"])

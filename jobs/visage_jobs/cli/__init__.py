@@ -27,6 +27,7 @@ from visage_jobs.cli import (
     serve,
     synth,
     train,
+    transfer_style,
     tune,
     verify_resume,
 )
@@ -53,6 +54,7 @@ for module in (
     ncaers,
     prepare,
     train,
+    transfer_style,
     tune,
     verify_resume,
     evaluate,
@@ -60,6 +62,7 @@ for module in (
     serve,
     assemble,
     animate,
+    transfer_style,
     parts,
 ):
     module.register(app)
