@@ -8,48 +8,38 @@ RGB. One frame is held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-import av
-import numpy as np
-from av.container import InputContainer
+from av.audio.stream import AudioStream
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from visage.errors import MediaError, SpecError
-from visage.media.container import MediaFile, decode_errors, open_container
+from visage.media.container import MediaFile, decode_errors
 from visage.media.image import Image
 from visage.media.limits import VideoLimits
+from visage.media.seeking import entry_for, frames_from
+from visage.media.video_stream import (
+    decode_frames,
+    duration_of,
+    open_video,
+    quarter_turns,
+    upright,
+)
 from visage.media.video_writer import write_video
 
-__all__ = ["VideoInfo", "iter_frames", "probe_video", "read_frame", "write_video"]
+__all__ = [
+    "TimedFrame",
+    "VideoInfo",
+    "iter_frames",
+    "iter_timed_frames",
+    "probe_video",
+    "read_frame",
+    "write_video",
+]
 
 T = TypeVar("T")
-
-_CODECS = (
-    "h264",
-    "hevc",
-    "av1",
-    "vp8",
-    "vp9",
-    "mpeg4",
-    "mpeg1video",
-    "mpeg2video",
-    "msmpeg4v3",
-    "flv1",
-    "mjpeg",
-    "ffv1",
-    "rawvideo",
-)
-# Containers that state when each picture is shown; AVI does not.
-_TIMED = ("mov", "matroska")
-# Codecs in which every packet holds exactly one shown picture; VP8, VP9 and MPEG-4 may hide some.
-_ONE_PICTURE_A_PACKET = ("h264", "hevc", "mjpeg", "ffv1", "rawvideo")
-# Codecs that fill the lost part of a damaged picture with whatever the reused buffer held.
-_STALE_WHERE_DAMAGED = ("mjpeg", "ffv1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,40 +60,40 @@ class VideoInfo:
     """Turn, counter-clockwise, that was applied to make frames upright."""
     codec: str = ""
     """Name of the video codec, for example `h264`."""
+    audio_start_s: float = 0.0
+    """When the first sample is heard, on the clock of the frames' times; 0 without sound."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """Where decoding may start so that the frame `index` comes out with the timestamp `pts`."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TimedFrame:
+    """A frame and when it is shown."""
 
-    packet: int
-    key_pts: int
-    pts: int
-    between: int
-    """Frames from the key frame on that come before the wanted one."""
+    image: Image
+    """Upright RGB."""
+    time_s: float | None
+    """On the clock of the container; None where it does not say."""
 
 
 def probe_video(path: MediaFile, *, limits: VideoLimits | None = None) -> VideoInfo:
     """Size, rate, length and sound of a clip; decodes one frame.
 
     Raises:
-        MediaError: `not_found`, `unsupported_format`, `too_large`, `truncated`, or `empty` without
-        a
-            video stream or frames.
+        MediaError: `not_found`, `unsupported_format`, `too_large`, `truncated`, or `empty` where
+            there is no video stream or no frame.
     """
     bounds = limits if limits is not None else VideoLimits()
-    with _open_video(path, bounds, threads=1) as (container, stream):
-        frame = next(_decode(path, container, stream, bounds), None)
+    with open_video(path, bounds, threads=1) as (container, stream):
+        frame = next(decode_frames(path, container, stream, bounds), None)
         if frame is None:
             raise MediaError("empty", f"{path}: the clip has no frames")
-        rotation = _quarter_turns(frame) * 90
+        rotation = quarter_turns(frame) * 90
         width, height = frame.width, frame.height
         if rotation % 180:
             width, height = height, width
         fps = float(stream.average_rate or stream.guessed_rate or 0)
-        has_audio = bool(container.streams.audio)
+        sounds = container.streams.audio
         stated, codec = stream.frames, stream.codec.canonical_name
-        duration_s = _duration_s(container, stream)
+        duration_s = duration_of(container, stream)
     frames = stated or _count_packets(path, bounds)
     if not duration_s:
         duration_s = frames / fps if fps else 0.0
@@ -113,9 +103,10 @@ def probe_video(path: MediaFile, *, limits: VideoLimits | None = None) -> VideoI
         fps=fps or (frames / duration_s if duration_s else 0.0),
         frames=frames,
         duration_s=duration_s,
-        has_audio=has_audio,
+        has_audio=bool(sounds),
         rotation_deg=rotation,
         codec=codec,
+        audio_start_s=_start_of(sounds[0]) if sounds else 0.0,
     )
 
 
@@ -139,8 +130,21 @@ def iter_frames(
     stop: int | None = None,
     threads: int = 1,
 ) -> Iterator[Image]:
-    """Frames `start` to `stop` (exclusive), upright RGB uint8 of shape (height, width, 3), one by
-    one.
+    """As `iter_timed_frames`, the pictures alone: uint8 of shape (height, width, 3)."""
+    timed = iter_timed_frames(path, limits=limits, start=start, stop=stop, threads=threads)
+    for frame in timed:
+        yield frame.image
+
+
+def iter_timed_frames(
+    path: MediaFile,
+    *,
+    limits: VideoLimits | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    threads: int = 1,
+) -> Generator[TimedFrame, None, None]:
+    """Frames `start` to `stop` (exclusive) with their times, one by one.
 
     Args:
         path: An MP4/MOV, WebM/MKV or AVI file.
@@ -158,23 +162,34 @@ def iter_frames(
     if stop == start:
         return
     bounds = limits if limits is not None else VideoLimits()
-    entry = _entry_for(path, start, bounds, threads=threads) if start else None
+    entry = entry_for(path, start, bounds, threads=threads) if start else None
     if entry is not None:
-        frames = _from_entry(path, entry, bounds, threads=threads)
+        frames = frames_from(path, entry, bounds, threads=threads)
         first = next(frames, None)
         if first is not None:
-            yield first
-            yield from _take(frames, None if stop is None else stop - start - 1)
+            yield _timed(first)
+            for frame in _take(frames, None if stop is None else stop - start - 1):
+                yield _timed(frame)
             return
     index = -1
-    with _open_video(path, bounds, threads=threads) as (container, stream):
-        for index, frame in enumerate(_decode(path, container, stream, bounds)):
+    with open_video(path, bounds, threads=threads) as (container, stream):
+        for index, frame in enumerate(decode_frames(path, container, stream, bounds)):
             if stop is not None and index >= stop:
                 return
             if index >= start:
-                yield _upright(frame)
+                yield _timed(frame)
     if index < 0:
         raise MediaError("empty", f"{path}: the clip has no frames")
+
+
+def _timed(frame: VideoFrame) -> TimedFrame:
+    return TimedFrame(image=upright(frame), time_s=frame.time)
+
+
+def _start_of(stream: AudioStream) -> float:
+    if stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base)
 
 
 def _take(frames: Iterator[T], count: int | None) -> Iterator[T]:
@@ -186,163 +201,6 @@ def _take(frames: Iterator[T], count: int | None) -> Iterator[T]:
             return
 
 
-@contextmanager
-def _open_video(
-    path: MediaFile, limits: VideoLimits, *, threads: int
-) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first video stream, checked against what the header says."""
-    with open_container(
-        path, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels
-    ) as container:
-        streams = [s for s in container.streams.video if not _is_cover(s)]
-        if not streams:
-            raise MediaError("empty", f"{path}: the file holds no video")
-        stream = streams[0]
-        if stream.codec_context is None or stream.codec.canonical_name not in _CODECS:
-            name = "unknown" if stream.codec_context is None else stream.codec.canonical_name
-            raise MediaError(
-                "unsupported_format", f"{path}: video codec {name} is not accepted; use H.264"
-            )
-        _check_size(path, stream.width, stream.height, limits)
-        duration_s = _duration_s(container, stream)
-        if duration_s > limits.max_duration_s:
-            raise MediaError(
-                "too_large",
-                f"{path}: {duration_s:.1f} s long; the limit is {limits.max_duration_s:.1f} s",
-            )
-        if stream.frames > limits.max_frames:
-            raise MediaError(
-                "too_large",
-                f"{path}: {stream.frames} frames; the limit is {limits.max_frames}",
-            )
-        options = {"max_pixels": str(limits.max_pixels)}
-        if stream.codec.canonical_name in _STALE_WHERE_DAMAGED:
-            options["err_detect"] = "explode"
-        stream.codec_context.options = options
-        stream.thread_count = threads
-        stream.thread_type = "AUTO"
-        yield container, stream
-
-
-def _decode(
-    path: MediaFile,
-    container: InputContainer,
-    stream: VideoStream,
-    limits: VideoLimits,
-    *,
-    from_packet: int = 0,
-) -> Iterator[VideoFrame]:
-    """Decoded frames in order; packets before `from_packet` are read but not decoded."""
-    count = 0
-    with decode_errors(path):
-        for ordinal, packet in enumerate(container.demux(stream)):
-            if ordinal < from_packet:
-                continue
-            for frame in packet.decode():
-                count += 1
-                if count > limits.max_frames:
-                    raise MediaError(
-                        "too_large",
-                        f"{path}: more than {limits.max_frames} frames",
-                    )
-                _check_size(path, frame.width, frame.height, limits)
-                if frame.time is not None and frame.time > limits.max_duration_s:
-                    raise MediaError(
-                        "too_large", f"{path}: runs longer than {limits.max_duration_s:.1f} s"
-                    )
-                if frame.is_corrupt:
-                    raise MediaError("truncated", f"{path}: frame {count - 1} is damaged")
-                yield frame
-
-
-def _entry_for(path: MediaFile, index: int, limits: VideoLimits, *, threads: int) -> _Entry | None:
-    """Where to start decoding for `index`, or None if only the sequential way is certain.
-
-    Reads all packets, decodes one frame. Timestamps must be present and unique, and the first frame
-    that decodes must be the first in time; otherwise packets and frames cannot be matched.
-    """
-    shown: list[int] = []
-    keys: list[tuple[int, int]] = []  # (packet, pts)
-    first_pts: int | None = None
-    with _open_video(path, limits, threads=threads) as (container, stream), decode_errors(path):
-        timed = container.format.name.split(",")[0] in _TIMED
-        if not timed or stream.codec.canonical_name not in _ONE_PICTURE_A_PACKET:
-            return None
-        for ordinal, packet in enumerate(container.demux(stream)):
-            if first_pts is None:
-                first_pts = next((frame.pts for frame in packet.decode()), None)
-            if packet.size == 0 or packet.is_discard:
-                continue
-            if packet.pts is None or len(shown) > limits.max_frames:
-                return None
-            shown.append(packet.pts)
-            if packet.is_keyframe:
-                keys.append((ordinal, packet.pts))
-    shown.sort()
-    if index >= len(shown) or len(set(shown)) != len(shown) or first_pts != shown[0]:
-        return None
-    target = shown[index]
-    # A key frame later in time than the target may still precede it in the file (open groups).
-    before = [(pts, packet) for packet, pts in keys if pts <= target]
-    if not before:
-        return None
-    key_pts, start = max(before)
-    between = index - shown.index(key_pts)
-    return _Entry(packet=start, key_pts=key_pts, pts=target, between=between)
-
-
-def _from_entry(
-    path: MediaFile, entry: _Entry, limits: VideoLimits, *, threads: int
-) -> Iterator[Image]:
-    """Frames from the entry on; nothing at all if its frame does not come out where it should."""
-    found, before = False, 0
-    with _open_video(path, limits, threads=threads) as (container, stream):
-        for frame in _decode(path, container, stream, limits, from_packet=entry.packet):
-            if not found:
-                if frame.pts is None or frame.pts > entry.pts:
-                    return
-                found = frame.pts == entry.pts
-                # Damaged timestamps may name another frame than its place does.
-                if found and before != entry.between:
-                    return
-                before += frame.pts >= entry.key_pts
-            if found:
-                yield _upright(frame)
-
-
 def _count_packets(path: MediaFile, limits: VideoLimits) -> int:
-    with _open_video(path, limits, threads=1) as (container, stream), decode_errors(path):
+    with open_video(path, limits, threads=1) as (container, stream), decode_errors(path):
         return sum(1 for p in container.demux(stream) if p.size and not p.is_discard)
-
-
-def _duration_s(container: InputContainer, stream: VideoStream) -> float:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    if container.duration is not None:
-        return float(container.duration / av.time_base)
-    return 0.0
-
-
-def _check_size(path: MediaFile, width: int, height: int, limits: VideoLimits) -> None:
-    if width * height > limits.max_pixels:
-        raise MediaError(
-            "too_large",
-            f"{path}: frames of {width}x{height}; at most {limits.max_pixels} pixels are accepted",
-        )
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    """Whether the stream is one still picture, as music files carry."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _quarter_turns(frame: VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4
-
-
-def _upright(frame: VideoFrame) -> Image:
-    # One thread: the conversion is short, and a sandboxed decoder may start none.
-    converted = frame.reformat(format="rgb24", threads=1)
-    picture = np.asarray(converted.to_ndarray(), dtype=np.uint8)
-    turns = _quarter_turns(frame)
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture

@@ -30,6 +30,7 @@ from visage.media.audio import decode_audio
 from visage.media.container import OpenFile
 from visage.media.image import decode_image
 from visage.media.limits import AudioLimits, ImageLimits, VideoLimits
+from visage.media.sandbox.frame_runs import FrameRun, HeldClip
 from visage.media.sandbox.guard import lock_down
 from visage.media.sandbox.window import open_window
 from visage.media.sandbox.wire import BrokenWireError, Channel
@@ -37,7 +38,7 @@ from visage.media.video import iter_frames, probe_video, read_frame
 
 __all__ = ["OPERATIONS", "Operation", "Request", "run_child"]
 
-Answer = NDArray[Any] | Mapping[str, Any]
+Answer = NDArray[Any] | FrameRun | Mapping[str, Any]
 
 MAX_MESSAGE_CHARACTERS = 500
 _TEXT_CODECS = ("ascii", "latin_1", "utf_8", "utf_16", "utf_16_le", "utf_16_be", "utf_32", "cp1252")
@@ -54,7 +55,8 @@ class Request:
 
 
 Operation = Callable[[Request], Answer]
-"""Pixels or samples as an array; facts as a mapping."""
+"""Pixels or samples as an array, frames as a run of them; facts as a mapping."""
+_HELD = HeldClip()
 
 
 def _image(request: Request) -> Answer:
@@ -71,12 +73,16 @@ def _frame(request: Request) -> Answer:
 
 
 def _frames(request: Request) -> Answer:
-    limits = VideoLimits(**request.limits)
-    start, stop = request.arguments["start"], request.arguments["stop"]
-    found = list(iter_frames(_file(request), limits=limits, start=start, stop=stop))
-    if len({one.shape for one in found}) > 1:
-        raise MediaError("unsupported_format", "the size of the picture changes within the clip")
-    return np.stack(found) if found else {"frames": 0}
+    limits, span = VideoLimits(**request.limits), request.arguments
+    height, width = span["size"]
+    return _HELD.read(
+        span["reading"],
+        _file(request),
+        limits,
+        start=span["start"],
+        stop=span["stop"],
+        size=(height, width),
+    )
 
 
 def _count(request: Request) -> Answer:
@@ -125,6 +131,8 @@ def _serve_one(
     channel.receive_into(memoryview(body))
     file = None if descriptor is None else os.fdopen(descriptor, "rb")
     payload = memoryview(b"")
+    if head["operation"] != "frames":
+        _HELD.let_go()
     try:
         request = Request(
             limits=head["limits"],
@@ -134,7 +142,7 @@ def _serve_one(
         )
         reply, payload = _answered(operations[head["operation"]], request)
     finally:
-        if file is not None:
+        if file is not None and not _HELD.keeps(file):
             file.close()
     if window is not None and 0 < payload.nbytes <= len(window):
         window[: payload.nbytes] = payload
@@ -155,10 +163,19 @@ def _answered(operation: Operation, request: Request) -> tuple[dict[str, Any], m
     except Exception as err:  # the outcome is a code: one strange file must not end the process
         message = f"the decoder failed: {type(err).__name__}: {err}"
         return {"code": "crashed", "message": message[:MAX_MESSAGE_CHARACTERS]}, nothing
+    if isinstance(answer, FrameRun):
+        if not len(answer.frames):
+            return {"facts": {"frames": 0}}, nothing
+        reply, payload = _as_array(answer.frames)
+        return {**reply, "times_s": answer.times_s}, payload
     if isinstance(answer, np.ndarray):
-        whole = np.ascontiguousarray(answer)
-        return {"shape": whole.shape, "dtype": whole.dtype.name}, memoryview(whole.data).cast("B")
+        return _as_array(answer)
     return {"facts": dict(answer)}, nothing
+
+
+def _as_array(answer: NDArray[Any]) -> tuple[dict[str, Any], memoryview]:
+    whole = np.ascontiguousarray(answer)
+    return {"shape": whole.shape, "dtype": whole.dtype.name}, memoryview(whole.data).cast("B")
 
 
 def _file(request: Request) -> OpenFile:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import uuid
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,26 +25,22 @@ from visage.errors import MediaError, SandboxError, SpecError
 from visage.media.audio import Samples
 from visage.media.image import Image
 from visage.media.limits import AudioLimits, ImageLimits, VideoLimits
+from visage.media.sandbox.asks import clip_ask, image_ask, sound_ask
 from visage.media.sandbox.files import opened_media
+from visage.media.sandbox.frame_runs import MOST_FRAMES, FrameRun
 from visage.media.sandbox.guard import Guard
 from visage.media.sandbox.process import CHILD, START_TIMEOUT_S, Ask, Child, ChildDiedError, Facts
-from visage.media.video import VideoInfo
+from visage.media.sandbox.window import WINDOW_BYTES
+from visage.media.video import TimedFrame, VideoInfo
 
 __all__ = ["MediaSandbox"]
 
 TRIES = 2
 """Of a file on which the child dies; the second proves that it was the file."""
-RUN_BYTES = 192 * 2**20
-"""Of decoded frames that travel at once."""
 RUN_SAMPLES = 8 * 2**20
 """Of decoded sound that travel at once: three minutes at 48 kHz."""
 LEAK_BYTES = 256 * 2**20
 """A child that has grown by more between two requests is replaced."""
-_MIB = 2**20
-# What decoding may hold at a time, as factors of what the limits allow; measured, then doubled.
-_IMAGE_BYTES_PER_PIXEL = 48
-_CLIP_BYTES_PER_PIXEL = 128  # a decoder may keep 17 frames of 10 bits for reference
-_SOUND_BYTES_PER_SAMPLE = 16
 
 
 @dataclass(slots=True)
@@ -94,20 +91,7 @@ class MediaSandbox:
                 "too_large",
                 f"picture of {len(data)} bytes; at most {bounds.max_bytes} are accepted",
             )
-        return self._array(
-            Ask(
-                operation="image",
-                name="picture",
-                limits=asdict(bounds),
-                arguments={},
-                payload=data,
-                timeout_s=self._image_timeout_s,
-                memory_bytes=bounds.max_pixels * _IMAGE_BYTES_PER_PIXEL
-                + 2 * bounds.max_bytes
-                + 64 * _MIB,
-                answer_bytes=bounds.max_pixels * 3,
-            )
-        )
+        return self._array(image_ask(data, bounds, timeout_s=self._image_timeout_s))
 
     def probe_video(self, path: Path, *, limits: VideoLimits | None = None) -> VideoInfo:
         """As `visage.media.video.probe_video`; MediaError also `timeout` and `crashed`."""
@@ -125,29 +109,38 @@ class MediaSandbox:
     def iter_frames(
         self, path: Path, info: VideoInfo, *, limits: VideoLimits | None = None
     ) -> Iterator[Image]:
-        """All frames of a clip in order, decoded a bounded run at a time.
+        """The pictures of `iter_timed_frames`."""
+        for frame in self.iter_timed_frames(path, info, limits=limits):
+            yield frame.image
+
+    def iter_timed_frames(
+        self, path: Path, info: VideoInfo, *, limits: VideoLimits | None = None
+    ) -> Iterator[TimedFrame]:
+        """All frames of a clip in order with their times, decoded a bounded run at a time.
 
         Args:
             info: What `probe_video` said of the clip; it decides how long a run may be.
         """
-        run = max(1, RUN_BYTES // (info.width * info.height * 3))
-        start = 0
+        size, frame_bytes = (info.height, info.width), info.width * info.height * 3
+        length = min(MOST_FRAMES, max(1, WINDOW_BYTES // frame_bytes))
+        # Nobody waits between two runs, so any child may serve the next one; see `HeldClip`.
+        reading, start = uuid.uuid4().hex, 0
         while True:
+            span = {"reading": reading, "start": start, "stop": start + length, "size": size}
             with opened_media(path) as descriptor:
-                span = {"start": start, "stop": start + run}
-                ask = self._clip("frames", path, descriptor, limits, span)
-                more = 2 * RUN_BYTES  # the frames, and the array that they become
+                run_bytes = length * frame_bytes
                 found = self._ask(
-                    replace(ask, memory_bytes=ask.memory_bytes + more, answer_bytes=RUN_BYTES)
+                    self._clip("frames", path, descriptor, limits, span, run_bytes=run_bytes)
                 )
-            if not isinstance(found, np.ndarray):  # no frame is left
+            if found == {"frames": 0}:
                 return
-            if found.ndim != 4:
+            if not isinstance(found, FrameRun) or found.frames.shape[1:3] != size:
                 raise MediaError("crashed", f"{path}: the decoder gave no run of frames")
-            yield from found
-            if len(found) < run:
+            for image, time_s in zip(found.frames, found.times_s, strict=True):
+                yield TimedFrame(image=image, time_s=time_s)
+            if len(found.frames) < length:
                 return
-            start += run
+            start += length
 
     def count_frames(self, path: Path, *, limits: VideoLimits | None = None) -> int:
         """Frames that really come out of a clip; all of it is decoded."""
@@ -188,15 +181,13 @@ class MediaSandbox:
         """At most so many samples; none where the span lies beyond the end."""
         with opened_media(path) as descriptor:
             found = self._ask(
-                Ask(
-                    operation="sound",
-                    name=str(path),
-                    limits=asdict(bounds),
-                    arguments=arguments,
-                    descriptor=descriptor,
+                sound_ask(
+                    path,
+                    descriptor,
+                    bounds,
+                    arguments,
                     timeout_s=self._clip_timeout_s,
-                    memory_bytes=most * _SOUND_BYTES_PER_SAMPLE + 256 * _MIB,
-                    answer_bytes=most * 4,
+                    most_samples=most,
                 )
             )
         if isinstance(found, np.ndarray):
@@ -257,26 +248,22 @@ class MediaSandbox:
         descriptor: int,
         limits: VideoLimits | None,
         arguments: dict[str, Any],
+        *,
+        run_bytes: int = 0,
     ) -> Ask:
         bounds = limits if limits is not None else VideoLimits()
-        return Ask(
-            operation=operation,
-            name=str(path),
-            limits=asdict(bounds),
-            arguments=arguments,
-            descriptor=descriptor,
-            timeout_s=self._clip_timeout_s,
-            memory_bytes=bounds.max_pixels * _CLIP_BYTES_PER_PIXEL + 256 * _MIB,
-            answer_bytes=bounds.max_pixels * 3,
+        timeout_s = self._clip_timeout_s
+        return clip_ask(
+            operation, path, descriptor, bounds, arguments, timeout_s=timeout_s, run_bytes=run_bytes
         )
 
     def _array(self, ask: Ask) -> NDArray[Any]:
         answer = self._ask(ask)
-        if isinstance(answer, dict):
+        if not isinstance(answer, np.ndarray):
             raise MediaError("crashed", f"{ask.name}: the decoder gave no picture or sound")
-        return answer  # type: ignore[return-value]  # narrowed: what is no mapping is an array
+        return answer
 
-    def _ask(self, ask: Ask) -> NDArray[Any] | Facts:
+    def _ask(self, ask: Ask) -> NDArray[Any] | FrameRun | Facts:
         reason = ""
         for _ in range(TRIES):
             with self._child() as child:

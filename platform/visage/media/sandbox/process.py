@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 import visage
 from visage.errors import MediaCode, MediaError, SandboxError, SpecError
+from visage.media.sandbox.frame_runs import FrameRun
 from visage.media.sandbox.guard import Guard
 from visage.media.sandbox.window import WINDOW_BYTES, new_window, open_window
 from visage.media.sandbox.wire import BrokenWireError, Channel
@@ -135,7 +136,7 @@ class Child:
         """Memory it holds beyond what it held at the start."""
         return _memory_of(self.pid)[1] - self._resident_bytes
 
-    def ask(self, ask: Ask) -> NDArray[Any] | Facts:
+    def ask(self, ask: Ask) -> NDArray[Any] | FrameRun | Facts:
         """The answer to one request.
 
         Raises:
@@ -199,7 +200,7 @@ class Child:
                 resource.prlimit(self.pid, name, (soft, hard))
                 self._armed[name] = most
 
-    def _answer(self, ask: Ask) -> NDArray[Any] | Facts | MediaError | SpecError:
+    def _answer(self, ask: Ask) -> NDArray[Any] | FrameRun | Facts | MediaError | SpecError:
         head, payload_bytes, _ = self._channel.receive_head()
         cpu_s = head.get("cpu_s")
         if not isinstance(cpu_s, float) or not 0 <= cpu_s < math.inf:
@@ -222,6 +223,8 @@ class Child:
             flat[:] = memoryview(self._window)[: flat.nbytes]
         else:
             self._channel.receive_into(flat)
+        if "times_s" in head:
+            return FrameRun(frames=array, times_s=_times_of(head["times_s"], array))
         return array
 
     def _end(self) -> str:
@@ -260,6 +263,15 @@ def _empty(head: Mapping[str, Any], payload_bytes: int | None, *, most_bytes: in
     if size_bytes > most_bytes or payload_bytes not in (None, size_bytes):
         raise BrokenWireError("an array of another size")
     return np.empty(shape, dtype)
+
+
+def _times_of(stated: object, frames: NDArray[Any]) -> list[float | None]:
+    """One time, or none, for every frame of a run (N, H, W, 3)."""
+    if not isinstance(stated, list) or frames.ndim != 4 or len(stated) != len(frames):
+        raise BrokenWireError("times that do not belong to frames")
+    if not all(one is None or (type(one) is float and math.isfinite(one)) for one in stated):
+        raise BrokenWireError("times that are none")
+    return stated
 
 
 def _bytes_of(array: NDArray[Any]) -> memoryview:
