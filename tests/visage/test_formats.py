@@ -15,6 +15,8 @@ from visage.data.manifest import Manifest
 from visage.data.shards import read_shard
 from visage.errors import TrainingError, VisageError
 from visage.inference.artifact import load_emotion_model
+from visage.rendering.clip_store import ClipStore
+from visage.rendering.outcome import Rejected, Rendered
 from visage.specs.train import EmotionTrainSpec
 from visage.store.commit import commit, read_commit
 from visage.store.open import open_store
@@ -102,6 +104,34 @@ def test_predictions_1(tmp_path: Path) -> None:
     answers = Evaluation.read(str(tmp_path)).answers()
     assert answers is not None
     assert len(answers) == 7
+
+
+def test_rendering_1_is_a_video_that_stands(tmp_path: Path) -> None:
+    marker = json.loads(fixture("rendering-1/COMMIT"))
+    folder = tmp_path / "clips" / marker["metadata"]["key"]
+    folder.mkdir(parents=True)
+    (folder / "COMMIT").write_bytes(fixture("rendering-1/COMMIT"))
+    (folder / marker["parts"]["video.mp4"]["path"]).touch()
+    (found,) = ClipStore(open_store(str(tmp_path))).standing([folder.name]).values()
+    assert isinstance(found, Rendered)
+    assert (found.frames, found.fps, found.size, found.is_reused) == (10, 24.0, 64, True)
+
+
+def test_rendering_99_is_told_by_its_name(tmp_path: Path) -> None:
+    marker = json.loads(fixture("rendering-1/COMMIT"))
+    marker["metadata"]["schema"] = "visage.rendering/99"
+    folder = tmp_path / "clips" / marker["metadata"]["key"]
+    folder.mkdir(parents=True)
+    (folder / "COMMIT").write_text(json.dumps(marker))
+    (found,) = ClipStore(open_store(str(tmp_path))).standing([folder.name]).values()
+    assert isinstance(found, Rejected)
+    assert "visage.rendering/99" in found.detail
+
+
+def test_renderings_1() -> None:
+    table = pq.read_table(FORMATS / "renderings-1" / "outcomes.parquet")
+    assert table.schema.metadata[b"schema"] == b"visage.renderings/1"
+    assert [row["status"] for row in table.to_pylist()] == ["rendered", "rejected"]
 
 
 def _run_folder(tmp_path: Path, body: bytes) -> str:

@@ -24,6 +24,7 @@ from visage_jobs.cli import (
     parts,
     prepare,
     promote,
+    render,
     serve,
     synth,
     train,
@@ -63,6 +64,7 @@ for module in (
     assemble,
     animate,
     transfer_style,
+    render,
     parts,
 ):
     module.register(app)

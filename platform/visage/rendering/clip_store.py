@@ -126,13 +126,13 @@ class ClipStore:
                 outcome = _rendered(prefix, found, is_reused=True)
                 if outcome.video in there:
                     return outcome
-        except CorruptError:
-            pass
+            reason = "published, but its video is gone"
+        except CorruptError as err:
+            reason = str(err)
         return Rejected(
             key=key,
             code="damaged",
-            detail=f"{self._store.uri}/{prefix}: published, but its video or marker is damaged or "
-            "gone; delete that folder and run again",
+            detail=f"{self._store.uri}/{prefix}: {reason}; delete that folder and run again",
         )
 
     def _refused(self, key: str) -> Outcome:
@@ -141,7 +141,7 @@ class ClipStore:
             raise CorruptError(
                 f"{self._store.uri}/{REJECTED}/{key}: the marker went away; run again"
             )
-        return from_record(found.metadata, is_reused=True)
+        return _outcome(found, is_reused=True)
 
     def _named(self, key: str) -> str:
         found = read_commit(self._store, f"{CLIPS}/{key}")
@@ -156,11 +156,21 @@ class ClipStore:
 
 
 def _rendered(prefix: str, made: Commit, *, is_reused: bool) -> Rendered:
-    try:
-        video = f"{prefix}/{made.parts[VIDEO].path}"
-        found = from_record({"is_reused": is_reused, **made.metadata, "video": video})
-    except (KeyError, TypeError):
-        raise CorruptError(f"{prefix}: the marker is no rendered clip's") from None
+    if VIDEO not in made.parts:
+        raise CorruptError("the marker names no video")
+    video = f"{prefix}/{made.parts[VIDEO].path}"
+    found = _outcome(made, video=video, is_reused=is_reused)
     if not isinstance(found, Rendered):
-        raise CorruptError(f"{prefix}: the marker is no rendered clip's")
+        raise CorruptError("the marker tells of no rendered clip")
     return found
+
+
+def _outcome(made: Commit, **changes: object) -> Outcome:
+    """What a marker tells; CorruptError for anything but this schema."""
+    schema = made.metadata.get("schema")
+    if schema != SCHEMA:
+        raise CorruptError(f"schema {schema!r} is not {SCHEMA!r}")
+    try:
+        return from_record(made.metadata, **changes)
+    except (KeyError, TypeError):
+        raise CorruptError("the marker tells of no outcome") from None

@@ -136,7 +136,8 @@ def to_record(outcome: Outcome) -> dict[str, Any]:
 def from_record(record: Mapping[str, Any], **changes: object) -> Outcome:
     """What `to_record` gave, with changes; KeyError or TypeError for anything else."""
     kind = Rendered if record["status"] == "rendered" else Rejected
-    return kind(**{**{one.name: record[one.name] for one in fields(kind)}, **changes})
+    values = {**record, **changes}
+    return kind(**{one.name: values[one.name] for one in fields(kind)})
 
 
 def reconcile(

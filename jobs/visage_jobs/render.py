@@ -1,0 +1,283 @@
+"""`visage render` on Ray Data: rows of a table in, published videos out, every row accounted for.
+
+Rows that travel through Ray are keys, names and outcomes. Media, motion and frames stay inside one
+actor, whose memory does not grow with the length of a sound.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from visage import errors
+from visage.data.corpus_files import open_files
+from visage.errors import ClusterError, SpecError, VisageError
+from visage.faces import ProviderName, open_provider
+from visage.inference.talking_head import load_talking_head
+from visage.media.sandbox import MediaSandbox
+from visage.rendering.batch_plan import BatchPlan, plan_batch
+from visage.rendering.clip_store import ClipStore
+from visage.rendering.keys import RenderSetting, RenderTask, StyleRef
+from visage.rendering.outcome import (
+    OUTCOMES_FILE,
+    Outcome,
+    Rendered,
+    RowOutcome,
+    from_record,
+    outcomes_bytes,
+    reconcile,
+    to_record,
+)
+from visage.rendering.row_worker import RowWorker
+from visage.rendering.rows import RenderTable, read_rows
+from visage.specs.render import RenderSpec
+from visage.store.base import join_uri
+from visage.store.open import open_store
+from visage_jobs.cluster import quiet_ray_data, ray_session, usable_cpus
+from visage_jobs.talking_heads import (
+    DEFAULT_MODEL,
+    FoundHead,
+    find_style,
+    find_talking_head,
+    styles_uri,
+)
+from visage_jobs.workspace import Workspace
+
+__all__ = ["ActorBounds", "RenderJob", "RenderResult", "plan_render", "run_render"]
+
+Progress = Callable[[int, int], None]
+"""Told rows that have ended and rows in all."""
+GO_ON = "What was rendered is kept; run the same command again to go on"
+MOST_BLOCKS = 2_000
+"""Of Ray Data: a row each up to so many rows, then several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorBounds:
+    """How many renderers run at once; Ray Data chooses between the two by what waits."""
+
+    least: int = 1
+    most: int | None = None
+    """None = what the cluster's CPUs (or GPUs) carry."""
+
+    def __post_init__(self) -> None:
+        """Refuse a pool without actors."""
+        if self.least < 1 or (self.most is not None and self.most < self.least):
+            raise SpecError(
+                f"--actors {self.least}:{self.most}: at least 1, and no more at least than at most"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderJob:
+    """What to render, with what, and where to."""
+
+    workspace: Workspace
+    rows: str
+    """A table, or a RAVDESS folder."""
+    out: str
+    root: str | None = None
+    """Where the paths of a table begin; None = its own folder."""
+    model: str = DEFAULT_MODEL
+    spec: RenderSpec = field(default_factory=RenderSpec)
+    device: str = "cpu"
+    faces: ProviderName = "auto"
+    actors: ActorBounds = field(default_factory=ActorBounds)
+    retry_rejected: bool = False
+    address: str | None = None
+    """Ray cluster; None starts one on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderResult:
+    """What a job did."""
+
+    job: RenderJob
+    model: str
+    table: RenderTable
+    rows: Sequence[RowOutcome]
+    videos: int
+    """Made by this job; fewer than rows where rows are doubled."""
+    frames: int
+    wall_s: float
+
+    @property
+    def outcomes_uri(self) -> str:
+        """The table with a line for each row."""
+        return join_uri(self.job.out, OUTCOMES_FILE)
+
+
+Work = Callable[[RenderJob, RenderSetting, BatchPlan], Iterator[Outcome]]
+
+
+def plan_render(job: RenderJob) -> tuple[BatchPlan, RenderSetting]:
+    """What a job has to do; nothing is decoded and nothing is written.
+
+    Raises:
+        NotFoundError: no table or no model.
+        DataError: the table cannot be read.
+    """
+    table = read_rows(job.rows, root=job.root)
+    found = find_talking_head(job.workspace, job.model)
+    setting = RenderSetting(
+        model=found.pinned.title,
+        model_uri=found.head.uri,
+        model_digest=found.head.digest,
+        faces=open_provider(job.faces).name,
+        spec=job.spec,
+    )
+    plan = plan_batch(
+        table,
+        setting,
+        clips=ClipStore(open_store(job.out)),
+        find_style=lambda name: _style(job.workspace, found, name),
+        retry_rejected=job.retry_rejected,
+    )
+    return plan, setting
+
+
+def run_render(
+    job: RenderJob, *, progress: Progress = lambda done, total: None, work: Work | None = None
+) -> RenderResult:
+    """Render what is missing, prove that every row has ended, and write the outcomes.
+
+    Args:
+        work: Who renders the tasks of a plan; Ray Data unless given.
+
+    Raises:
+        NotFoundError: no table or no model.
+        DataError: the table cannot be read, or rows and outcomes do not add up.
+        VisageError: the ground is unsound: the store is away, no decoder starts.
+    """
+    start = perf_counter()
+    plan, setting = plan_render(job)
+    total = len(plan.table.rows)
+    waiting = Counter(plan.keys.values())
+    done = total - plan.rows_to_render
+    progress(done, total)
+    made: dict[str, Outcome] = {}
+    if plan.tasks:
+        for outcome in (work or _on_ray)(job, setting, plan):
+            made[outcome.key] = outcome
+            done += waiting[outcome.key]
+            progress(done, total)
+    store = open_store(job.out)
+    rows = reconcile(plan.table.rows, plan.outcomes(made), ClipStore(store).videos())
+    store.replace(OUTCOMES_FILE, outcomes_bytes(rows))
+    new = [one for one in made.values() if isinstance(one, Rendered) and not one.is_reused]
+    return RenderResult(
+        job=job,
+        model=setting.model,
+        table=plan.table,
+        rows=rows,
+        videos=len(new),
+        frames=sum(one.frames for one in new),
+        wall_s=perf_counter() - start,
+    )
+
+
+class RowActor:
+    """One actor: holds the model, the face provider and a decoder; renders row after row."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._work: RowWorker | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A task to its outcome; or to the error that ends the job, which Ray would wrap."""
+        try:
+            if self._work is None:
+                self._work = _open_worker(self._settings)
+            return {"outcome": json.dumps(to_record(self._work(RenderTask.from_json(row["task"]))))}
+        except VisageError as err:
+            return {"outcome": json.dumps({"error": type(err).__name__, "detail": str(err)})}
+
+
+def _open_worker(settings: Mapping[str, Any]) -> RowWorker:
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)  # one actor is one core; more threads only contend
+    torch.set_num_threads(1)
+    setting = RenderSetting(
+        **{**settings["setting"], "spec": RenderSpec.parse(settings["setting"]["spec"])}
+    )
+    return RowWorker(
+        setting,
+        head=load_talking_head(setting.model_uri, device=settings["device"]),
+        provider=open_provider(settings["faces"]),
+        sandbox=MediaSandbox(),
+        files=open_files(settings["root"]),
+        clips=ClipStore(open_store(settings["out"])),
+    )
+
+
+def _on_ray(job: RenderJob, setting: RenderSetting, plan: BatchPlan) -> Iterator[Outcome]:
+    with ray_session(address=job.address):
+        import ray
+
+        quiet_ray_data()
+        config = {
+            "setting": {
+                "model": setting.model,
+                "model_uri": setting.model_uri,
+                "model_digest": setting.model_digest,
+                "faces": setting.faces,
+                "spec": setting.spec.model_dump(mode="json"),
+            },
+            "device": job.device,
+            "faces": job.faces,
+            "root": plan.table.files.uri,
+            "out": job.out,
+        }
+        least, most = _pool(job, len(plan.tasks), ray.cluster_resources())
+        items = [{"task": task.to_json()} for task in plan.tasks]
+        dataset = ray.data.from_items(items, override_num_blocks=min(len(items), MOST_BLOCKS)).map(
+            RowActor,
+            fn_constructor_args=(config,),
+            concurrency=(least, most),
+            num_cpus=1,
+            num_gpus=1 if job.device != "cpu" else 0,
+        )
+        try:
+            for row in dataset.iter_rows():
+                yield _told(json.loads(row["outcome"]))
+        except ray.exceptions.RayError as err:
+            raise ClusterError(f"a renderer died: {err}\n{GO_ON}") from err
+
+
+def _told(record: Mapping[str, Any]) -> Outcome:
+    if "error" not in record:
+        return from_record(record)
+    kind = getattr(errors, record["error"], VisageError)
+    raise kind(f"{record['detail']}\n{GO_ON}")
+
+
+def _pool(job: RenderJob, tasks: int, cluster: Mapping[str, float]) -> tuple[int, int]:
+    """Bounds of the pool: what was asked for, no more than tasks, and what the cluster carries."""
+    carried = int(cluster.get("CPU", 1)) - 1  # one is left to whoever reads the rows
+    if job.device != "cpu":
+        carried = min(carried, int(cluster.get("GPU", 0)))
+        if carried < 1:
+            raise SpecError(f"--device {job.device}: the cluster has no GPU; leave it out for CPUs")
+    elif job.address is None:
+        carried = min(carried, usable_cpus())
+    most = max(1, min(tasks, carried, job.actors.most or carried))
+    return min(job.actors.least, most), most
+
+
+def _style(workspace: Workspace, found: FoundHead, name: str | None) -> StyleRef:
+    """Where a style lies: in the workspace if it was made here, else with the model."""
+    card = find_style(workspace, found.head, name)
+    standing = found.head.styles.get(card.name)
+    is_models = standing is not None and standing.digest == card.digest
+    uri = (
+        join_uri(found.head.uri, "styles", card.name)
+        if is_models
+        else styles_uri(workspace, card.name)
+    )
+    return StyleRef(name=card.name, uri=uri, digest=card.digest)
