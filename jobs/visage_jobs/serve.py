@@ -1,12 +1,13 @@
-"""`visage serve`: put the emotion endpoint on Ray Serve, and take it down again without loss.
+"""`visage serve`: put the endpoints on Ray Serve, and take them down again without loss.
 
-Everything that can be wrong is looked at before Ray is started: the model, its digest, the port.
+Everything that can be wrong is looked at before Ray is started: models, their digests, the port.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from types import FrameType
 from visage.errors import SpecError, VisageError
 from visage.specs.serve import ServeSpec
 from visage_jobs.cluster import ray_session
-from visage_serve.pinned import PinnedModel, pin_model
+from visage_serve.pinned import PinnedModels, pin_models
 
 __all__ = ["Endpoint", "EndpointFailedError", "check_port", "serving", "wait_for_stop"]
 
@@ -42,19 +43,27 @@ class EndpointFailedError(VisageError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A running endpoint."""
+    """Running endpoints."""
 
     url: str
-    model: PinnedModel
+    models: PinnedModels
 
-    def example(self) -> str:
-        """A command to paste."""
-        return f"curl -F image=@picture.jpg {self.url}/v1/emotion"
+    def examples(self) -> list[str]:
+        """Commands to paste."""
+        found = []
+        if self.models.emotion is not None:
+            found.append(f"curl -F image=@picture.jpg {self.url}/v1/emotion")
+        if self.models.talking_head is not None:
+            found.append(
+                "curl -F portrait=@face.jpg -F audio=@speech.wav -o out.mp4 "
+                f"{self.url}/v1/talking-head"
+            )
+        return found
 
 
 @contextmanager
 def serving(spec: ServeSpec, *, address: str | None = None) -> Iterator[Endpoint]:
-    """The endpoint, up and proven by a real inference; drained and taken down on the way out.
+    """The endpoints, up and proven by real inferences; drained and taken down on the way out.
 
     Args:
         spec: What to serve and where.
@@ -64,21 +73,21 @@ def serving(spec: ServeSpec, *, address: str | None = None) -> Iterator[Endpoint
         NotFoundError, CorruptError, SpecError: no such model, other weights, or a taken port.
         EndpointFailedError: no replica became ready; an endpoint that stood before still does.
     """
-    pinned = pin_model(spec)
+    pinned = pin_models(spec)
     is_remote = bool(address or os.environ.get("RAY_ADDRESS"))
     was_connected = _is_connected()
     if was_connected:
         _end_idle_serve()
     if not is_remote:
         check_port(spec.host, spec.port)
-    with ray_session(address=address, cpus=_cpus_for(spec)):
+    with ray_session(address=address, cpus=_cpus_for(spec, pinned)):
         if not is_remote:
-            _check_gpus(spec)
+            _check_gpus(spec, pinned)
         is_ours = not _is_standing()
         try:
             _deploy(spec, pinned)
             is_ours = True
-            yield Endpoint(url=_url(spec), model=pinned)
+            yield Endpoint(url=_url(spec), models=pinned)
         finally:
             if is_ours:  # a roll-out that failed leaves what stood before
                 _within(TAKE_DOWN_S, _take_down)
@@ -89,18 +98,19 @@ def _is_connected() -> bool:
     return ray is not None and bool(ray.is_initialized())
 
 
-def _deploy(spec: ServeSpec, pinned: PinnedModel) -> None:
+def _deploy(spec: ServeSpec, pinned: PinnedModels) -> None:
     from ray import serve
     from ray.serve.exceptions import RayServeException
 
     from visage_serve.app import build_app
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its news for people is ours, twice
+    within_s = spec.answer_within_s(with_heads=pinned.talking_head is not None)
     serve.start(
         http_options={
             "host": spec.host,
             "port": spec.port,
-            "request_timeout_s": spec.answer_within_s + PROXY_GRACE_S,
+            "request_timeout_s": within_s + PROXY_GRACE_S,
         }
     )
     try:
@@ -123,15 +133,20 @@ def _reason(err: Exception) -> str:
     return str(err)
 
 
-def _check_gpus(spec: ServeSpec) -> None:
+def _check_gpus(spec: ServeSpec, pinned: PinnedModels) -> None:
     """SpecError on a machine without enough GPUs; Ray would wait for them without end."""
     import ray
 
+    needed = 0
+    if pinned.emotion is not None and spec.device == "cuda":
+        needed += spec.replicas
+    if pinned.talking_head is not None and spec.heads.device == "cuda":
+        needed += spec.heads.replicas
     present = int(ray.cluster_resources().get("GPU", 0))
-    if spec.device == "cuda" and present < spec.replicas:
+    if present < needed:
         raise SpecError(
-            f"{spec.replicas} replica(s) on cuda need a GPU each and there are {present}; "
-            "set device=cpu or fewer replicas"
+            f"{needed} replica(s) on cuda need a GPU each and there are {present}; "
+            "set device=cpu (heads.device=cpu) or fewer replicas"
         )
 
 
@@ -208,9 +223,12 @@ def check_port(host: str, port: int) -> None:
         raise SpecError(f"{host}:{port}: {reason}; choose another --port") from None
 
 
-def _cpus_for(spec: ServeSpec) -> int:
+def _cpus_for(spec: ServeSpec, pinned: PinnedModels) -> int:
     """Logical CPUs of a local Ray: the replicas', and one for what Serve itself starts."""
-    return max(4, int(spec.replicas * spec.replica_cpus) + 1)
+    needed = spec.replicas * spec.ingress_cpus(with_emotion=pinned.emotion is not None)
+    if pinned.talking_head is not None:
+        needed += spec.heads.replicas * spec.heads.replica_cpus
+    return max(4, math.ceil(needed) + 1)
 
 
 def _url(spec: ServeSpec) -> str:

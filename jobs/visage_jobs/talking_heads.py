@@ -14,15 +14,11 @@ from visage.inference.talking_head import TalkingHead, load_talking_head
 from visage.store.base import join_uri
 from visage.store.open import open_store
 from visage_jobs.workspace import Workspace
-from visage_serve.pinned import PinnedModel, pin_reference
+from visage_serve.pinned import HOW_TO_GET_A_HEAD, PinnedModel, pin_reference
 
 __all__ = ["DEFAULT_MODEL", "FoundHead", "find_style", "find_talking_head", "styles_uri"]
 
 DEFAULT_MODEL = "talking-head@champion"
-HOW_TO_GET_ONE = (
-    "to get a talking head: `visage demo` (minutes, on drawn people), or train its parts "
-    "(`visage train audio-encoder`, motion, generator) and put them together (`visage assemble`)"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +39,7 @@ def find_talking_head(
         CorruptError: other weights lie there than were registered.
     """
     pinned = pin_reference(
-        model, tracking_uri=workspace.tracking_uri(), how_to_get_one=HOW_TO_GET_ONE
+        model, tracking_uri=workspace.tracking_uri(), how_to_get_one=HOW_TO_GET_A_HEAD
     )
     head = load_talking_head(pinned.uri, device=device)
     if head.digest != pinned.digest:
@@ -70,4 +66,4 @@ def find_style(workspace: Workspace, head: TalkingHead, name: str | None) -> Sty
 
 def styles_uri(workspace: Workspace, name: str) -> str:
     """Where a style that was made here lies."""
-    return join_uri(workspace.root, "styles", name)
+    return join_uri(workspace.styles(), name)

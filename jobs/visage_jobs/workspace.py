@@ -50,6 +50,10 @@ class Workspace:
         """URI of an evaluation."""
         return join_uri(self.root, "evaluations", name)
 
+    def styles(self) -> str:
+        """URI below which made styles lie, each under its name."""
+        return join_uri(self.root, "styles")
+
     def tracking_uri(self) -> str:
         """$MLFLOW_TRACKING_URI.
 

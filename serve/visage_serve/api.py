@@ -1,7 +1,7 @@
-"""The HTTP face of the emotion service: routes and error bodies, and nothing else.
+"""The HTTP face of the services: routes and error bodies, and nothing else.
 
-Any `EmotionService` can stand behind it; the tests put one there that needs neither Ray nor
-weights. Every answer that is not a success has the body of `ErrorBody`.
+Any `EmotionService` and any `Heads` can stand behind it; the tests put ones there that need neither
+Ray nor weights. Every answer that is not a success has the body of `ErrorBody`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from starlette.exceptions import HTTPException
 
 from visage import __version__
 from visage.errors import VisageError
+from visage.specs.serve import ServeSpec
 from visage_serve.admission import Admission
 from visage_serve.emotion import EmotionService
+from visage_serve.head_api import add_head_routes
+from visage_serve.heads import Heads
 from visage_serve.intake import PICTURE_TYPES, Submission, read_submission
 from visage_serve.refusal import Refusal
 from visage_serve.wire import (
@@ -37,11 +40,12 @@ log = logging.getLogger(__name__)
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "img-src blob: data:; media-src blob:; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 )
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The request is malformed."},
+    404: {"description": "No emotion model is served here."},
     408: {"description": "The body did not arrive in time."},
     413: {"description": "The body is too large, or holds too many pictures."},
     415: {"description": "The Content-Type or Content-Encoding is not accepted."},
@@ -50,6 +54,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     500: {"description": "A fault of this service."},
     503: {"description": "Not ready, or no answer in time; Retry-After says when to come back."},
 }
+NOT_SERVED = "no emotion model is served here; start with `visage serve --model MODEL`"
 REQUEST_BODY = {
     "required": True,
     "content": {
@@ -73,16 +78,18 @@ REQUEST_BODY = {
 }
 
 
-def build_api(service: EmotionService) -> FastAPI:
-    """The ASGI application over one service."""
+def build_api(
+    spec: ServeSpec, *, emotion: EmotionService | None = None, heads: Heads | None = None
+) -> FastAPI:
+    """The ASGI application over one or both services."""
     api = FastAPI(
-        title="Visage emotion",
+        title="Visage",
         version=__version__,
-        description="Reads the emotion of each person in a picture, from face and surroundings.",
+        description="Reads the emotion of each person in a picture, from face and surroundings, "
+        "and makes portraits speak.",
         docs_url=None,  # the bundled viewers load scripts from elsewhere
         redoc_url=None,
     )
-    admission = Admission(service.spec.in_flight)
     page = resources.files("visage_serve").joinpath("page.html").read_text("utf-8")
     _answer_errors(api)
 
@@ -96,19 +103,30 @@ def build_api(service: EmotionService) -> FastAPI:
 
     @api.get(
         "/readyz",
-        summary="A real inference succeeded just now",
+        summary="A real inference of each model succeeded just now",
         responses={503: {"model": ErrorBody, **REFUSALS[503]}},
     )
     async def ready() -> Health:
         try:
-            await service.prove()
+            for service in (emotion, heads):
+                if service is not None:
+                    await service.prove()
         except VisageError as err:
             raise Refusal(503, "not_ready", str(err), headers={"Retry-After": "5"}) from None
         return Health()
 
-    @api.get("/v1/models", summary="Which model answers here, and what a request may bring")
+    @api.get("/v1/models", summary="Which models answer here, and what a request may bring")
     async def models() -> ServiceReply:
-        return service.describe()
+        said = ServiceReply() if emotion is None else emotion.describe()
+        return said.model_copy(update={"talking_head": None if heads is None else heads.model})
+
+    _add_emotion_route(api, spec, emotion)
+    add_head_routes(api, heads)
+    return api
+
+
+def _add_emotion_route(api: FastAPI, spec: ServeSpec, service: EmotionService | None) -> None:
+    admission = Admission(spec.in_flight)
 
     @api.post(
         "/v1/emotion",
@@ -117,11 +135,11 @@ def build_api(service: EmotionService) -> FastAPI:
         openapi_extra={"requestBody": REQUEST_BODY},
     )
     async def emotion(request: Request, overlay: bool = False) -> EmotionReply:
+        if service is None:
+            raise Refusal(404, "not_served", NOT_SERVED)
         with admission.enter():
-            submission = await read_submission(request, service.spec.limits)
+            submission = await read_submission(request, spec.limits)
             return await _classify(service, admission, submission, overlay=overlay)
-
-    return api
 
 
 async def _classify(

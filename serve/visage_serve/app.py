@@ -1,7 +1,8 @@
-"""The Ray shell: one deployment that is ingress and model holder in one, so there is no second hop.
+"""The Ray shell: an ingress that holds the emotion model itself, so that there is no second hop.
 
-What it does is elsewhere and tested without Ray; here stand the numbers that Ray needs, and the one
-place where Ray gathers faces over requests into batches.
+The talking head, if one is served, is a deployment behind it (`head_replica`). What both do is
+elsewhere and tested without Ray; here stand the numbers that Ray needs, and the one place where
+Ray gathers faces over requests into batches.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from visage.data.emotion_inputs import EmotionInputs
 from visage.media.sandbox import MediaSandbox
 from visage.specs.serve import ServeSpec
 from visage_serve.api import build_api
 from visage_serve.emotion import EmotionService
+from visage_serve.head_replica import RemoteHeads, bind_heads
 from visage_serve.network import FaceScores, Network
 from visage_serve.pictures import Preparer
-from visage_serve.pinned import PinnedModel, load_pinned, pin_model
+from visage_serve.pinned import PinnedModel, PinnedModels, load_pinned, pin_models
 from visage_serve.wire import ModelReply
 
-__all__ = ["EmotionReplica", "build", "build_app"]
+__all__ = ["Ingress", "build", "build_app"]
 
 SPARE_REQUESTS = 8
 """Beyond the admitted ones, so that health, page and refusals get through under overload."""
@@ -36,40 +39,55 @@ HEALTH_GRACE_S = 1.0
 """Ray gives up this much later than the replica, whose answer says why."""
 
 
-class EmotionReplica:
-    """One process with detector threads, one network thread and the HTTP routes.
+class Ingress:
+    """One process with the HTTP routes and, if it is served, the emotion model in threads.
 
     It is not ready before a real inference has succeeded, so broken weights never take traffic.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self, spec: dict[str, Any], pinned: PinnedModel
+        self,
+        spec: dict[str, Any],
+        pinned: PinnedModels,
+        heads: DeploymentHandle | None = None,
     ) -> None:
-        self._service = _open_service(ServeSpec.parse(spec), pinned)
-        await self._service.prove()
+        self._spec = ServeSpec.parse(spec)
+        self._emotion = None
+        if pinned.emotion is not None:
+            self._emotion = _open_service(self._spec, pinned.emotion)
+            await self._emotion.prove()
+        self._heads = None
+        if heads is not None and pinned.talking_head is not None:
+            self._heads = RemoteHeads(self._spec.heads, pinned.talking_head, heads)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray asks for the routes once the replica stands."""
-        return build_api(self._service)
+        return build_api(self._spec, emotion=self._emotion, heads=self._heads)
 
     async def check_health(self) -> None:
-        """A real inference within the deadline; Ray replaces the replica after three failures."""
-        await self._service.prove()
+        """A real inference within the deadline; Ray replaces the replica after three failures.
+
+        The talking head's replicas are asked by Ray themselves.
+        """
+        if self._emotion is not None:
+            await self._emotion.prove()
 
 
-def build_app(spec: ServeSpec, pinned: PinnedModel | None = None) -> serve.Application:
-    """The application to run; the model is resolved and pinned here unless it is `pinned` already.
+def build_app(spec: ServeSpec, pinned: PinnedModels | None = None) -> serve.Application:
+    """The application to run; models are resolved and pinned here unless they are already.
 
     Raises:
-        SpecError, NotFoundError, CorruptError: as `pin_model`.
+        SpecError, NotFoundError, CorruptError: as `pin_models`.
     """
-    pinned = pinned or pin_model(spec)
+    pinned = pinned or pin_models(spec)
+    has_emotion, head = pinned.emotion is not None, pinned.talking_head
+    in_flight = spec.in_flight + (0 if head is None else spec.heads.in_flight)
     deployment = serve.deployment(
-        serve.ingress()(EmotionReplica),
-        name="emotion",
+        serve.ingress()(Ingress),
+        name="emotion" if has_emotion else "gate",
         num_replicas=spec.replicas,
-        max_ongoing_requests=spec.in_flight + SPARE_REQUESTS,
-        max_queued_requests=spec.in_flight,
+        max_ongoing_requests=in_flight + SPARE_REQUESTS,
+        max_queued_requests=in_flight,
         backpressure_config={"status_code": 429, "retry_after_s": 1},
         health_check_period_s=spec.health_period_s,
         health_check_timeout_s=spec.health_timeout_s + HEALTH_GRACE_S,
@@ -77,12 +95,13 @@ def build_app(spec: ServeSpec, pinned: PinnedModel | None = None) -> serve.Appli
         max_constructor_retry_count=2,
         max_surge_percent=100,  # old replicas serve until new ones have proven themselves
         ray_actor_options={
-            "num_cpus": spec.replica_cpus,
-            "num_gpus": 1 if spec.device == "cuda" else 0,
+            "num_cpus": spec.ingress_cpus(with_emotion=has_emotion),
+            "num_gpus": 1 if has_emotion and spec.device == "cuda" else 0,
             "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(spec.torch_threads)}},
         },
     )
-    app: serve.Application = deployment.bind(spec.model_dump(mode="json"), pinned)
+    heads = () if head is None else (bind_heads(spec, head),)
+    app: serve.Application = deployment.bind(spec.model_dump(mode="json"), pinned, *heads)
     return app
 
 

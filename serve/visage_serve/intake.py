@@ -12,21 +12,17 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from visage.faces.provider import Box
 from visage.specs.serve import RequestLimits
 from visage_serve.limits import check_boxes, check_picture_count, read_body
+from visage_serve.multipart import boundary_of, media_type_of, read_parts
 from visage_serve.refusal import Refusal
 from visage_serve.wire import BoxValues, EmotionRequest
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
 
 __all__ = ["PICTURE_TYPES", "Submission", "read_submission"]
 
@@ -56,15 +52,9 @@ async def read_submission(request: Request, limits: RequestLimits) -> Submission
 
 
 def _form_of(content_type: str) -> tuple[Form, bytes]:
-    media_type, options = parse_options_header(content_type)
-    name = media_type.decode("latin-1").lower()
+    name = media_type_of(content_type)
     if name == "multipart/form-data":
-        boundary = options.get(b"boundary", b"")
-        if not boundary:
-            raise Refusal(
-                400, "bad_multipart", "multipart without a boundary", field="Content-Type"
-            )
-        return "multipart", boundary
+        return "multipart", boundary_of(content_type)
     if name in PICTURE_TYPES:
         return "picture", b""
     if name == "application/json":
@@ -103,20 +93,30 @@ def _decoded(text: str, index: int) -> bytes:
 
 
 def _from_multipart(body: bytes, boundary: bytes, limits: RequestLimits) -> Submission:
-    collector = _Collector(limits)
-    try:
-        parser = MultipartParser(boundary, collector.callbacks())
-        parser.write(body)
-        parser.finalize()
-    except FormParserError as err:
-        raise Refusal(400, "bad_multipart", f"the multipart body is malformed: {err}") from None
-    if not collector.is_complete:
-        raise Refusal(400, "bad_multipart", "the multipart body ends before its last boundary")
-    check_picture_count(len(collector.pictures), limits)
-    boxes = _parsed_boxes(collector.boxes) if collector.boxes is not None else None
+    pictures: list[bytes] = []
+    stated: list[bytes] = []
+
+    def take(name: str, data: bytes) -> None:
+        if name == "image":
+            check_picture_count(len(pictures) + 1, limits)
+            pictures.append(data)
+        elif stated:
+            raise Refusal(400, "bad_boxes", "the part `boxes` stands twice", field="boxes")
+        else:
+            stated.append(data)
+
+    read_parts(
+        body,
+        boundary,
+        bounds={"image": None, "boxes": MOST_BOXES_BYTES},
+        expected="`image` (one or more) and `boxes`",
+        take=take,
+    )
+    check_picture_count(len(pictures), limits)
+    boxes = _parsed_boxes(stated[0]) if stated else None
     return Submission(
-        pictures=tuple(collector.pictures),
-        boxes=check_boxes(boxes, pictures=len(collector.pictures), limits=limits),
+        pictures=tuple(pictures),
+        boxes=check_boxes(boxes, pictures=len(pictures), limits=limits),
     )
 
 
@@ -134,72 +134,3 @@ def _explained(err: ValidationError, code: str, root: str) -> Refusal:
     for part in problem["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else part
     return Refusal(400, code, problem["msg"], field=place or None)
-
-
-class _Collector:
-    """Gathers the parts of one body; refuses the first part that is not expected."""
-
-    def __init__(self, limits: RequestLimits) -> None:
-        self._limits = limits
-        self._header_name = b""
-        self._header_value = b""
-        self._part_name: str | None = None
-        self._data = bytearray()
-        self.pictures: list[bytes] = []
-        self.boxes: bytes | None = None
-        self.is_complete = False
-
-    def callbacks(self) -> MultipartCallbacks:
-        """What the parser calls; the bounds hold while it runs, not after."""
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_piece,
-            "on_header_end": self._header_end,
-            "on_part_data": self._piece,
-            "on_part_end": self._end,
-            "on_end": self._finish,
-        }
-
-    def _begin(self) -> None:
-        self._part_name = None
-        self._data = bytearray()
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
-
-    def _header_piece(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
-            _, options = parse_options_header(self._header_value)
-            self._part_name = options.get(b"name", b"").decode("utf-8", "replace")
-        self._header_name = self._header_value = b""
-
-    def _piece(self, data: bytes, start: int, end: int) -> None:
-        if self._part_name == "boxes" and len(self._data) + end - start > MOST_BOXES_BYTES:
-            raise Refusal(
-                413, "too_large", f"boxes are larger than {MOST_BOXES_BYTES} bytes", field="boxes"
-            )
-        self._data += data[start:end]
-
-    def _end(self) -> None:
-        if self._part_name == "image":
-            check_picture_count(len(self.pictures) + 1, self._limits)
-            self.pictures.append(bytes(self._data))
-        elif self._part_name == "boxes":
-            if self.boxes is not None:
-                raise Refusal(400, "bad_boxes", "the part `boxes` stands twice", field="boxes")
-            self.boxes = bytes(self._data)
-        else:
-            name = (self._part_name or "")[:80]
-            raise Refusal(
-                400,
-                "unknown_field",
-                f"a part is named {name!r}; the parts are `image` (one or more) and `boxes`",
-                field=name or None,
-            )
-
-    def _finish(self) -> None:
-        self.is_complete = True

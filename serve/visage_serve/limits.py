@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from starlette.requests import ClientDisconnect, Request
 
 from visage.faces.provider import Box
-from visage.specs.serve import RequestLimits
+from visage.specs.serve import BodyLimits, RequestLimits
 from visage_serve.refusal import Refusal
 
 __all__ = ["check_boxes", "check_picture_count", "read_body"]
 
 
-async def read_body(request: Request, limits: RequestLimits) -> bytes:
+async def read_body(request: Request, limits: BodyLimits) -> bytes:
     """The whole body, never empty.
 
     Raises:
@@ -30,7 +30,7 @@ async def read_body(request: Request, limits: RequestLimits) -> bytes:
         raise Refusal(
             415,
             "unsupported_encoding",
-            f"Content-Encoding {encoding!r} is not accepted; pictures are compressed already",
+            f"Content-Encoding {encoding!r} is not accepted; media are compressed already",
             field="Content-Encoding",
         )
     declared = request.headers.get("content-length", "")
@@ -53,7 +53,7 @@ async def read_body(request: Request, limits: RequestLimits) -> bytes:
     except ClientDisconnect:
         raise Refusal(400, "client_left", "the client closed the connection") from None
     if not body:
-        raise Refusal(400, "empty", "the body is empty; send at least one picture")
+        raise Refusal(400, "empty", "the body is empty; send the files in it")
     return bytes(body)
 
 
@@ -104,11 +104,11 @@ def _bad_boxes(message: str, field: str) -> Refusal:
     return Refusal(400, "bad_boxes", message, field=field)
 
 
-def _too_large(limits: RequestLimits) -> Refusal:
+def _too_large(limits: BodyLimits) -> Refusal:
     return Refusal(
         413,
         "too_large",
-        f"the body is larger than {limits.body_bytes} bytes; send fewer or smaller pictures",
+        f"the body is larger than {limits.body_bytes} bytes; send fewer or smaller files",
         headers={"Connection": "close"},
     )
 

@@ -12,16 +12,36 @@ from typing import TYPE_CHECKING
 
 from visage.errors import CorruptError, NotFoundError, SpecError, TrackingError
 from visage.specs.serve import ServeSpec, names_registry
-from visage.tracking.registry import Registry, committed_weights
+from visage.tracking.registry import (
+    DEFAULT_ALIAS,
+    Registry,
+    committed_weights,
+    parse_reference,
+)
 
 if TYPE_CHECKING:
     from visage.inference.artifact import EmotionArtifact
+    from visage.inference.talking_head import TalkingHead
 
-__all__ = ["PinnedModel", "load_pinned", "pin_model", "pin_reference"]
+__all__ = [
+    "HOW_TO_GET_A_HEAD",
+    "PinnedModel",
+    "PinnedModels",
+    "load_pinned",
+    "load_pinned_head",
+    "pin_models",
+    "pin_reference",
+]
 
+EMOTION, HEAD = "emotion@champion", "talking-head@champion"
+"""What is looked for where no model is named."""
 HOW_TO_GET_ONE = (
     "to get a model: `visage demo` (minutes, on a small corpus), or `visage train` and then "
     "`visage promote`"
+)
+HOW_TO_GET_A_HEAD = (
+    "to get a talking head: `visage demo` (minutes, on drawn people), or train its parts "
+    "(`visage train audio-encoder`, motion, generator) and put them together (`visage assemble`)"
 )
 
 
@@ -42,13 +62,44 @@ class PinnedModel:
         return f"{self.name}{version} ({self.digest[:12]})"
 
 
-def pin_model(spec: ServeSpec) -> PinnedModel:
-    """Resolve `spec.model` and check that exactly these weights are published.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedModels:
+    """What one application serves; at least one of the two."""
+
+    emotion: PinnedModel | None = None
+    talking_head: PinnedModel | None = None
+
+    def present(self) -> tuple[PinnedModel, ...]:
+        """Those that there are."""
+        return tuple(one for one in (self.emotion, self.talking_head) if one is not None)
+
+
+def pin_models(spec: ServeSpec) -> PinnedModels:
+    """Resolve what the spec names, or the champions that are registered if it names nothing.
 
     Raises:
-        As `pin_reference`.
+        As `pin_reference`; NotFoundError also if nothing is named and nothing is registered.
     """
-    return pin_reference(spec.model, tracking_uri=spec.tracking_uri)
+    emotion, head = spec.model, spec.talking_head
+    if emotion is None and head is None:
+        emotion, head = (_if_registered(name, spec.tracking_uri) for name in (EMOTION, HEAD))
+        if head is None:
+            emotion = EMOTION  # to be told what is missing, and how to get it
+    return PinnedModels(
+        emotion=None if emotion is None else pin_reference(emotion, tracking_uri=spec.tracking_uri),
+        talking_head=None
+        if head is None
+        else pin_reference(head, tracking_uri=spec.tracking_uri, how_to_get_one=HOW_TO_GET_A_HEAD),
+    )
+
+
+def _if_registered(reference: str, tracking_uri: str | None) -> str | None:
+    """The reference, or None if its alias points to nothing."""
+    if tracking_uri is None or not _exists(tracking_uri):
+        return None
+    name, alias, _ = parse_reference(reference)
+    found = Registry(tracking_uri).alias(name, alias or DEFAULT_ALIAS)
+    return None if found is None else reference
 
 
 def pin_reference(
@@ -75,9 +126,8 @@ def pin_reference(
             f"model {model!r} is a registry reference: set tracking_uri to where the registry "
             "lives, or give the URI of an artefact"
         )
-    database = tracking_uri.removeprefix("sqlite:///")
-    if database != tracking_uri and not Path(database).exists():  # asking would create it
-        raise NotFoundError(f"{database}: no model was registered there yet\n{how_to_get_one}")
+    if not _exists(tracking_uri):
+        raise NotFoundError(f"{tracking_uri}: no model was registered there yet\n{how_to_get_one}")
     try:
         found = Registry(tracking_uri).resolve(model)
     except TrackingError as err:
@@ -90,16 +140,35 @@ def pin_reference(
     return PinnedModel(name=found.name, version=found.version, uri=found.uri, digest=found.digest)
 
 
+def _exists(tracking_uri: str) -> bool:
+    """Whether there may be a registry; asking a database that is not there would create it."""
+    database = tracking_uri.removeprefix("sqlite:///")
+    return database == tracking_uri or Path(database).exists()
+
+
 def load_pinned(pinned: PinnedModel, *, device: str) -> EmotionArtifact:
     """The weights of a pinned model; CorruptError if other ones lie there by now."""
     from visage.inference.artifact import load_emotion_model
 
     artifact = load_emotion_model(pinned.uri, device=device)
-    if artifact.digest != pinned.digest:
+    _check_same(pinned, artifact.digest)
+    return artifact
+
+
+def load_pinned_head(pinned: PinnedModel, *, device: str) -> TalkingHead:
+    """The talking head that was pinned; CorruptError if another one lies there by now."""
+    from visage.inference.talking_head import load_talking_head
+
+    head = load_talking_head(pinned.uri, device=device)
+    _check_same(pinned, head.digest)
+    return head
+
+
+def _check_same(pinned: PinnedModel, digest: str) -> None:
+    if digest != pinned.digest:
         raise CorruptError(
             f"{pinned.uri}: the weights changed since this deployment was started; start it again"
         )
-    return artifact
 
 
 def _published_digest(uri: str, how_to_get_one: str) -> str:

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from visage.errors import MediaError, VisageError
 from visage_serve.wire import ErrorDetail
 
-__all__ = ["Refusal", "detail_of_media"]
+__all__ = ["Refusal", "detail_of_media", "refusal_of_media"]
+
+STATUS_OF_MEDIA = {"unsupported_format": 415, "too_large": 413}
+"""What HTTP has a status for; everything else is 422."""
 
 
 class Refusal(VisageError):
@@ -31,3 +34,8 @@ class Refusal(VisageError):
 def detail_of_media(err: MediaError, *, index: int) -> ErrorDetail:
     """The error of one picture, naming which one it was."""
     return ErrorDetail(code=err.code, message=str(err), field=f"images[{index}]")
+
+
+def refusal_of_media(err: MediaError, *, field: str) -> Refusal:
+    """The refusal of a request whose one file of that name cannot be used."""
+    return Refusal(STATUS_OF_MEDIA.get(err.code, 422), err.code, str(err), field=field)

@@ -19,11 +19,15 @@ __all__ = [
     "ErrorBody",
     "ErrorDetail",
     "FaceReply",
+    "HeadReply",
     "Health",
     "ImageReply",
     "ModelReply",
     "ServiceReply",
+    "StyleReply",
+    "StylesReply",
     "Timing",
+    "WireModel",
 ]
 
 REPLY_SCHEMA: Literal["visage.emotion/1"] = "visage.emotion/1"
@@ -156,16 +160,49 @@ class Health(WireModel):
     status: Literal["ok"] = "ok"
 
 
+class HeadReply(WireModel):
+    """Which talking head makes the videos."""
+
+    name: str
+    """Name in the registry, or the last part of the artefact's URI."""
+    version: str | None
+    """Version in the registry; null for an artefact that was named by its URI."""
+    digest: str
+    """Identity of the model, verified when it was loaded."""
+    limits: dict[str, int | float]
+    """What one request may bring and ask for."""
+
+
+class StyleReply(WireModel):
+    """One style that a video can have."""
+
+    name: str
+    """What the field `style` of a request says."""
+    origin: Literal["model", "made"]
+    """Whether it came with the model or from a clip (`visage transfer-style`)."""
+
+
+class StylesReply(WireModel):
+    """The body of `/v1/styles`."""
+
+    styles: list[StyleReply]
+    """The model's first."""
+    default: str
+    """The style of a request that names none."""
+
+
 class ServiceReply(WireModel):
     """The body of `/v1/models`: what runs here and what it accepts."""
 
-    model: ModelReply
-    """Which weights answer."""
-    detector: str
+    model: ModelReply | None = None
+    """Which weights answer `/v1/emotion`; null where that is not served."""
+    detector: str | None = None
     """What finds the faces of pictures without boxes."""
-    detector_licence: str
+    detector_licence: str | None = None
     """Licence of the detector's code and weights."""
-    limits: dict[str, int | float]
-    """What one request may bring."""
-    batches: dict[str, int]
+    limits: dict[str, int | float] = {}
+    """What one emotion request may bring."""
+    batches: dict[str, int] = {}
     """Forward passes of this replica so far by the number of faces in them."""
+    talking_head: HeadReply | None = None
+    """What answers `/v1/talking-head`; null where that is not served."""

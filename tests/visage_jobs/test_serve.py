@@ -25,7 +25,7 @@ from visage.store.open import open_store
 from visage_jobs.cli import app
 from visage_jobs.serve import EndpointFailedError, _deploy, check_port, serving
 from visage_serve.client import EmotionClient
-from visage_serve.pinned import pin_model
+from visage_serve.pinned import PinnedModels, pin_models
 
 BOX = (20, 10, 90, 80)
 
@@ -168,7 +168,7 @@ def test_real_pictures_give_real_faces_through_the_port(client, media_dir):
 def test_a_rollout_of_broken_weights_fails_and_the_old_ones_serve_on(endpoint, client, model_uri):
     port = httpx.URL(endpoint.url).port
     spec = ServeSpec(model=model_uri, port=port, faces="dlib68", replica_cpus=0.5)
-    broken = replace(pin_model(spec), digest="0" * 64)
+    broken = replace(pin_models(spec).emotion, digest="0" * 64)
     failures = []
     done = threading.Event()
 
@@ -182,7 +182,7 @@ def test_a_rollout_of_broken_weights_fails_and_the_old_ones_serve_on(endpoint, c
     asking.start()
     try:
         with pytest.raises(EndpointFailedError, match="the weights changed"):
-            _deploy(spec, broken)
+            _deploy(spec, PinnedModels(emotion=broken))
     finally:
         done.set()
         asking.join(timeout=30.0)
@@ -213,7 +213,8 @@ def test_a_plan_names_the_weights_and_starts_nothing(model_uri):
         app, ["serve", "--model", model_uri, "--port", port, "--dry-run", "--json"]
     )
     assert done.exit_code == 0, done.output
-    assert f'"digest": "{pin_model(ServeSpec(model=model_uri)).digest}"' in done.stdout
+    (pinned,) = pin_models(ServeSpec(model=model_uri)).present()
+    assert f'"digest": "{pinned.digest}"' in done.stdout
     assert f'"port": {port}' in done.stdout
 
 

@@ -106,7 +106,7 @@ class Bench:
             network=self.network,
             forward=forward(self.network) if forward else None,
         )
-        self.api = build_api(self.service)
+        self.api = build_api(spec, emotion=self.service)
 
     def _open_detector(self) -> FakeDetector:
         self.detectors.append(FakeDetector())

@@ -49,7 +49,8 @@ def test_a_serve_config_builds_the_application_with_exactly_its_args(
         key: args[key] for key in ("model", "replicas", "replica_cpus")
     }
     assert spec["limits"]["pictures"] == 3
-    assert pinned.uri == model_uri
+    assert pinned.emotion.uri == model_uri
+    assert pinned.talking_head is None
     assert deployment.num_replicas == 2
     assert deployment.ray_actor_options["num_cpus"] == 1.5
 
@@ -76,3 +77,27 @@ def test_an_unknown_arg_is_refused_by_name(app: ModuleType) -> None:
 def test_without_a_model_the_reason_says_how_to_get_one(app: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="visage train"):
         app.build({"model": str(tmp_path / "nothing")})
+
+
+def test_a_talking_head_is_a_deployment_of_its_own_behind_the_ingress(
+    app: ModuleType, model_uri: str
+) -> None:
+    args = {"model": model_uri, "talking_head": model_uri, "heads": {"replicas": 3}}
+    ingress = built_by_ray("visage_serve.app:build", args)
+    spec, pinned, bound = ingress.init_args
+    head = bound._bound_deployment
+    assert (ingress.name, head.name) == ("emotion", "talking-head")
+    assert (ingress.num_replicas, head.num_replicas) == (1, 3)
+    assert head.init_args == (spec, pinned.talking_head)
+    # what the ingress may hold, the replica takes, and health besides
+    assert head.max_ongoing_requests > spec["heads"]["in_flight"]
+
+
+def test_an_ingress_without_a_model_reserves_next_to_nothing(
+    app: ModuleType, model_uri: str
+) -> None:
+    args = {"talking_head": model_uri, "replica_cpus": 4, "device": "cuda"}
+    ingress = built_by_ray("visage_serve.app:build", args)
+    assert ingress.name == "gate"
+    assert ingress.ray_actor_options["num_cpus"] < 1
+    assert ingress.ray_actor_options["num_gpus"] == 0
