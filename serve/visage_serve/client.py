@@ -1,11 +1,14 @@
-"""A typed client of the emotion endpoint.
+"""Typed clients of the two endpoints.
 
     with EmotionClient("http://127.0.0.1:8000") as client:
         [reply] = client.emotion([Path("party.jpg").read_bytes()])
         print(reply.faces[0].label)
 
-Asking twice gives the same answer, so what failed before the first byte of an answer came is asked
-again, within one budget of time; what failed later is not.
+    with TalkingHeadClient("http://127.0.0.1:8000") as client:
+        clip = client.animate(Path("me.jpg").read_bytes(), Path("speech.wav").read_bytes())
+        Path("me.mp4").write_bytes(clip.video)
+
+Both ask again, within one budget of time, for what failed before an answer came (`asking`).
 """
 
 from __future__ import annotations
@@ -14,67 +17,51 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Self
 
 import httpx
-from pydantic import ValidationError
 
-from visage.errors import EXIT_RETRY_LATER, VisageError
 from visage.faces.provider import Box
-from visage_serve.wire import EmotionReply, ErrorBody, ErrorDetail, ImageReply, ServiceReply
+from visage_serve.asking import Asker, EndpointError, EndpointUnavailableError
+from visage_serve.wire import EmotionReply, ImageReply, ServiceReply, StylesReply
 
-__all__ = ["EmotionClient", "EndpointError", "EndpointUnavailableError"]
-
-MAY_PASS = frozenset({429, 502, 503, 504})
-FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 10.0
-
-
-class EndpointError(VisageError):
-    """The endpoint refused the request; `status` and `detail` say why."""
-
-    def __init__(self, status: int, detail: ErrorDetail) -> None:
-        where = f" ({detail.field})" if detail.field else ""
-        super().__init__(f"{status} {detail.code}{where}: {detail.message}")
-        self.status = status
-        self.detail = detail
+__all__ = [
+    "EmotionClient",
+    "EndpointError",
+    "EndpointUnavailableError",
+    "TalkingClip",
+    "TalkingHeadClient",
+]
 
 
-class EndpointUnavailableError(VisageError):
-    """The endpoint did not answer within the retry budget."""
+class _Client:
+    """What both have: connections, a budget, and the question which models answer."""
 
-    exit_code: ClassVar[int] = EXIT_RETRY_LATER
-
-
-class EmotionClient:
-    """Keeps connections to one endpoint; close it, or use it in a `with`.
-
-    Args:
-        url: for example `http://127.0.0.1:8000`.
-        timeout_s: of one try.
-        budget_s: of all tries together, waits included.
-    """
+    TIMEOUT_S: ClassVar[float]
+    BUDGET_S: ClassVar[float]
 
     def __init__(
         self,
         url: str,
         *,
-        timeout_s: float = 60.0,
-        budget_s: float = 120.0,
+        timeout_s: float | None = None,
+        budget_s: float | None = None,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._http = httpx.Client(
-            base_url=url, timeout=timeout_s, transport=transport, trust_env=False
+        self._asker = Asker(
+            url,
+            timeout_s=self.TIMEOUT_S if timeout_s is None else timeout_s,
+            budget_s=self.BUDGET_S if budget_s is None else budget_s,
+            transport=transport,
+            clock=clock,
+            sleep=sleep,
+            uniform=uniform,
         )
-        self._url = url
-        self._budget_s = budget_s
-        self._clock = clock
-        self._sleep = sleep
-        self._uniform = uniform
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +76,25 @@ class EmotionClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._asker.close()
+
+    def service(self) -> ServiceReply:
+        """Which models answer there, and what a request may bring."""
+        request = self._asker.build("GET", "/v1/models")
+        return ServiceReply.model_validate_json(self._asker.answer(request).body)
+
+
+class EmotionClient(_Client):
+    """Asks for the emotions in pictures; close it, or use it in a `with`.
+
+    Args:
+        url: for example `http://127.0.0.1:8000`.
+        timeout_s: of one try; a minute by default.
+        budget_s: of all tries together, waits included; two minutes by default.
+    """
+
+    TIMEOUT_S = 60.0
+    BUDGET_S = 120.0
 
     def emotion(
         self,
@@ -122,70 +127,85 @@ class EmotionClient:
         """Like `emotion`, with the model and the timing beside the entries."""
         files = [("image", ("picture", data, "application/octet-stream")) for data in pictures]
         form = {} if boxes is None else {"boxes": json.dumps(boxes)}
-        request = self._http.build_request(
+        request = self._asker.build(
             "POST",
             "/v1/emotion",
             files=files,
             data=form,
             params={"overlay": "true"} if overlay else {},
         )
-        return EmotionReply.model_validate_json(self._answer(request))
-
-    def service(self) -> ServiceReply:
-        """Which model answers there, and what a request may bring."""
-        request = self._http.build_request("GET", "/v1/models")
-        return ServiceReply.model_validate_json(self._answer(request))
-
-    def _answer(self, request: httpx.Request) -> bytes:
-        start = self._clock()
-        wait_s = FIRST_WAIT_S
-        while True:
-            try:
-                response = self._http.send(request, stream=True)
-            except httpx.TransportError as err:
-                problem, asked_wait_s = f"{type(err).__name__}: {err}", 0.0
-            else:
-                body = self._read(response)
-                if response.is_success:
-                    return body
-                detail = _detail_of(body, response)
-                if not _may_pass(response, detail):
-                    raise EndpointError(response.status_code, detail)
-                problem = f"{response.status_code} {detail.code}: {detail.message}"
-                asked_wait_s = _retry_after_s(response)
-            pause_s = max(asked_wait_s, self._uniform(wait_s / 2, wait_s))
-            if self._clock() - start + pause_s > self._budget_s:
-                raise EndpointUnavailableError(
-                    f"{self._url}: no answer within {self._budget_s:g} s (last: {problem})"
-                )
-            self._sleep(pause_s)
-            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
-
-    def _read(self, response: httpx.Response) -> bytes:
-        try:
-            return response.read()
-        except httpx.TransportError as err:
-            raise EndpointUnavailableError(
-                f"{self._url}: the answer broke off ({type(err).__name__}); ask again"
-            ) from None
-        finally:
-            response.close()
+        return EmotionReply.model_validate_json(self._asker.answer(request).body)
 
 
-def _detail_of(body: bytes, response: httpx.Response) -> ErrorDetail:
-    try:
-        return ErrorBody.model_validate_json(body).error
-    except ValidationError:  # a proxy in between answers in its own words
-        text = body[:200].decode("utf-8", "replace").strip()
-        return ErrorDetail(code="unknown", message=text or response.reason_phrase)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalkingClip:
+    """A finished video and what the endpoint says of it."""
+
+    video: bytes
+    """An MP4 file: H.264 and AAC."""
+    frames: int
+    style: str
+    model: str
+    """Name, version and the start of the digest."""
+    note: str | None
+    """What a person should know, for example that the sound is silent."""
 
 
-def _may_pass(response: httpx.Response, detail: ErrorDetail) -> bool:
-    # a replica that died under the request is a 500 of the proxy, which does not know our codes
-    died = response.status_code == 500 and detail.code == "unknown"
-    return died or response.status_code in MAY_PASS
+class TalkingHeadClient(_Client):
+    """Asks for videos; close it, or use it in a `with`.
 
+    Args:
+        url: for example `http://127.0.0.1:8000`.
+        timeout_s: of one try; a little more than the endpoint's own limit by default.
+        budget_s: of all tries together, waits included; twenty minutes by default.
+    """
 
-def _retry_after_s(response: httpx.Response) -> float:
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdecimal() else 0.0
+    TIMEOUT_S = 660.0
+    BUDGET_S = 1200.0
+
+    def animate(
+        self,
+        portrait: bytes,
+        audio: bytes,
+        *,
+        style: str | None = None,
+        fps: float | None = None,
+        size: int | None = None,
+        seed: int | None = None,
+    ) -> TalkingClip:
+        """A video of the portrait that says the sound.
+
+        Args:
+            portrait: the bytes of a JPEG, PNG or WebP file that shows one face.
+            audio: the bytes of a sound or a clip: WAV, MP3, M4A, FLAC, Ogg, MP4.
+            style, fps, size, seed: None leaves the choice to the endpoint.
+
+        Raises:
+            EndpointError: the request was refused; `detail.code` says why, `detail.field` where.
+            EndpointUnavailableError: no answer within the budget.
+        """
+        named = {"style": style, "fps": fps, "size": size, "seed": seed}
+        unnamed = "application/octet-stream"
+        request = self._asker.build(
+            "POST",
+            "/v1/talking-head",
+            files={
+                "portrait": ("portrait", portrait, unnamed),
+                "audio": ("audio", audio, unnamed),
+            },
+            data={name: str(value) for name, value in named.items() if value is not None},
+        )
+        answer = self._asker.answer(request)
+        told = answer.headers
+        return TalkingClip(
+            video=answer.body,
+            frames=int(told["x-visage-frames"]),
+            style=told["x-visage-style"],
+            model=told["x-visage-model"],
+            note=told.get("x-visage-note"),
+        )
+
+    def styles(self) -> StylesReply:
+        """The styles that a video can have there."""
+        answer = self._asker.answer(self._asker.build("GET", "/v1/styles"))
+        return StylesReply.model_validate_json(answer.body)

@@ -4,7 +4,15 @@ import httpx
 import pytest
 
 from visage.errors import EXIT_RETRY_LATER
-from visage_serve.client import EmotionClient, EndpointError, EndpointUnavailableError
+from visage.specs.serve import HeadLimits
+from visage_serve.client import (
+    EmotionClient,
+    EndpointError,
+    EndpointUnavailableError,
+    TalkingHeadClient,
+)
+from visage_serve.multipart import boundary_of
+from visage_serve.orders import AnimationFields, parse_order
 from visage_serve.wire import EmotionReply, ImageReply, ModelReply, Timing
 
 REPLY = EmotionReply(
@@ -29,7 +37,11 @@ class Server:
         self.answers = list(answers)
         self.requests = []
         self.now = 0.0
-        self.client = EmotionClient(
+        self.client = self.open(EmotionClient)
+        self.heads = self.open(TalkingHeadClient)
+
+    def open(self, kind):
+        return kind(
             "http://test",
             budget_s=60.0,
             transport=httpx.MockTransport(self.answer),
@@ -122,3 +134,41 @@ def test_an_answer_that_broke_off_is_not_asked_again():
     with pytest.raises(EndpointUnavailableError, match="broke off"):
         server.client.emotion([b"jpeg"])
     assert len(server.requests) == 1
+
+
+def clip():
+    headers = {"X-Visage-Frames": "24", "X-Visage-Style": "loud", "X-Visage-Model": "head/1 (ab)"}
+    return httpx.Response(200, content=b"mp4", headers=headers)
+
+
+def test_a_video_comes_back_with_what_the_endpoint_says_of_it():
+    server = Server(clip)
+    found = server.heads.animate(b"jpeg", b"wav", style="loud", seed=0)
+    assert (found.video, found.frames, found.note) == (b"mp4", 24, None)
+    assert (found.style, found.model) == ("loud", "head/1 (ab)")
+    sent = server.requests[0].read()
+    for part in (b'name="portrait"', b'name="audio"', b'name="style"', b'name="seed"'):
+        assert part in sent
+    assert b'name="fps"' not in sent  # the endpoint's own default
+
+
+def test_what_the_client_sends_is_what_the_endpoint_reads():
+    server = Server(clip)
+    server.heads.animate(b"jpeg", b"wav", style="loud", fps=25.0, size=128, seed=3)
+    sent = server.requests[0]
+    boundary = boundary_of(sent.headers["content-type"])
+    order = parse_order(sent.read(), boundary, HeadLimits())
+    assert (order.portrait, order.audio) == (b"jpeg", b"wav")
+    assert order.fields == AnimationFields(style="loud", fps=25.0, size=128, seed=3)
+
+
+def test_a_full_backlog_is_waited_for_as_long_as_it_says():
+    server = Server(overloaded, clip)
+    assert server.heads.animate(b"jpeg", b"wav").frames == 24
+    assert server.now == 7.0
+
+
+def test_styles_come_back_typed():
+    body = {"styles": [{"name": "plain", "origin": "model"}], "default": "plain"}
+    server = Server(lambda: httpx.Response(200, json=body))
+    assert server.heads.styles().default == "plain"
