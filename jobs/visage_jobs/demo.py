@@ -1,6 +1,9 @@
-"""`visage demo`: the whole life of the emotion model on one corpus, every stage by its real verb.
+"""`visage demo`: the whole life of both models, every stage by its real verb's own code.
 
-corpus (drawn, or given) → audit → prepare → train → evaluate → promote → serve → ask → report.
+    pictures → audit → prepare → train → evaluate → promote          (visage_jobs.demo_emotion)
+    clips → prepare → five recipes → assemble → style → video        (visage_jobs.demo_talking)
+    both → serve → ask → one report
+
 Each stage is resumable on its own, so a broken demo continues, and a second one only asks again.
 """
 
@@ -14,43 +17,35 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from rich.progress import Progress
 
-from visage.data.audit import AuditReport, audit_corpus
-from visage.data.leaks import without_leaks
-from visage.data.ncaers import build_ncaers
-from visage.data.readers import read_corpus
 from visage.data.records import Corpus, Record
+from visage.errors import SpecError
 from visage.faces.provider import Box
 from visage.media.image import image_size
-from visage.specs.prepare import EmotionPrepareSpec
 from visage.specs.serve import ServeSpec
-from visage.specs.train import EmotionTrainSpec
-from visage.synth.caer_s import write_caer_s
-from visage.synth.spec import CaerSSpec
-from visage.tracking.evaluation import Evaluation
-from visage.tracking.gates import GatePolicy
-from visage.tracking.report.content import EndpointAnswer
+from visage.tracking.report import write_report
+from visage.tracking.report.content import EndpointAnswer, EvaluationReport
 from visage_jobs.cli.console import Stages, say
-from visage_jobs.cli.train import Watcher
 from visage_jobs.cluster import ray_session
-from visage_jobs.evaluation_report import Evaluator, curves_of_run
-from visage_jobs.prepare import PrepareJob, PrepareResult, run_prepare
-from visage_jobs.presets import find_preset
-from visage_jobs.promote import PromoteJob, Promotion, run_promote
+from visage_jobs.demo_emotion import EmotionDemo, EmotionJob, find_corpus, run_emotion
+from visage_jobs.demo_report import talking_part
+from visage_jobs.demo_talking import TalkingDemo, TalkingJob, run_talking
+from visage_jobs.evaluation_report import curves_of_run
 from visage_jobs.serve import serving
-from visage_jobs.train import TrainJob, TrainResult, default_run_name, run_train
 from visage_jobs.workspace import Workspace
-from visage_serve.client import EmotionClient
+from visage_serve.client import EmotionClient, TalkingHeadClient
 from visage_serve.wire import EmotionReply
 
-__all__ = ["DemoJob", "DemoResult", "run_demo"]
+__all__ = ["HALVES", "DemoJob", "DemoResult", "Half", "run_demo"]
 
-CHANCE_FACTOR = 1.5
-"""The demo's model is promoted if even the low end of its interval beats chance so clearly."""
 PICTURES = 3
+REPORT = "report.html"
 Bars = Callable[[], AbstractContextManager[Progress]]
+Half = Literal["emotion", "talking-head"]
+HALVES: tuple[Half, ...] = ("emotion", "talking-head")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +53,20 @@ class DemoJob:
     """What to show, on what."""
 
     workspace: Workspace
+    halves: tuple[Half, ...] = HALVES
     corpus: Path | None = None
-    """A corpus in one of the known layouts; None draws a synthetic one."""
+    """Pictures in one of the known layouts; None draws a synthetic corpus."""
+    clips: Path | None = None
+    """Clips of people who speak; None draws them."""
     per_class: int = 240
     """Pictures of each class of the drawn corpus."""
+    people: int = 12
+    """Drawn people who speak."""
+    effort: float = 1.0
+    """Share of the steps that the talking head's parts are trained for."""
     preset: str = "emotion-small"
     assignments: tuple[str, ...] = ()
+    """Spec keys of the emotion model."""
     workers: int = 2
     seed: int = 0
 
@@ -72,168 +75,103 @@ class DemoJob:
 class DemoResult:
     """Where everything is and how well it went."""
 
-    evaluation: Evaluation
     report: str
     stages_s: dict[str, float]
-    promotion: Promotion
-    train: TrainResult
-    leaks_dropped: int
+    emotion: EmotionDemo | None
+    talking: TalkingDemo | None
     answers: tuple[EndpointAnswer, ...]
 
 
 def run_demo(job: DemoJob, *, bars: Bars) -> DemoResult:
     """Run every stage; raises what the stages raise, and a second run continues."""
+    if not job.workspace.is_local:
+        raise SpecError(
+            f"{job.workspace.root}: the demo shows itself on this machine; name a folder"
+        )
     stages = Stages()
-    corpus = _corpus(job, stages, bars)
-    with stages.stage("audit"):
-        audit = _audit(corpus, bars)
-        corpus, dropped = without_leaks(corpus, audit)
-        say(f"  {_told(audit)}; {dropped} training pictures left out")
+    emotion_job = EmotionJob(
+        workspace=job.workspace, corpus=job.corpus, per_class=job.per_class, preset=job.preset,
+        assignments=job.assignments, workers=job.workers, seed=job.seed,
+    )  # fmt: skip
+    pictures = find_corpus(emotion_job, stages, bars=bars) if "emotion" in job.halves else None
     with stages.stage("start Ray"):
         session = ray_session(cpus=max(4, job.workers + 2))
         session.__enter__()
     try:
-        return _on_ray(job, corpus, dropped, stages, bars)
+        emotion = talking = None
+        if pictures is not None:
+            emotion = run_emotion(emotion_job, *pictures, stages, bars=bars)
+        if "talking-head" in job.halves:
+            talking = run_talking(_talking_job(job), stages, bars=bars)
+        answers = _served(job, emotion, talking, stages)
     finally:
         session.__exit__(None, None, None)
+    with stages.stage("report"):
+        page = _report(job, emotion, talking, answers, stages)
+    return DemoResult(
+        report=page, stages_s=stages.seconds, emotion=emotion, talking=talking, answers=answers
+    )
 
 
-def _on_ray(job: DemoJob, corpus: Corpus, dropped: int, stages: Stages, bars: Bars) -> DemoResult:
-    with stages.stage("prepare"):
-        prepared = _prepare(job, corpus, bars)
-    with stages.stage("train"):
-        trained = _train(job, corpus, prepared.uri, bars)
-    evaluator = Evaluator(job.workspace, data_uri=prepared.uri, split="test")
-    with stages.stage("evaluate"):
-        found = _evaluate(evaluator, trained, bars)
-    with stages.stage("promote"):
-        promotion = _promote(job, found)
-    spec = ServeSpec(tracking_uri=job.workspace.tracking_uri(), port=_free_port())
+def _talking_job(job: DemoJob) -> TalkingJob:
+    return TalkingJob(
+        workspace=job.workspace,
+        clips=job.clips,
+        people=job.people,
+        effort=job.effort,
+        workers=job.workers,
+        seed=job.seed,
+    )
+
+
+def _served(
+    job: DemoJob, emotion: EmotionDemo | None, talking: TalkingDemo | None, stages: Stages
+) -> tuple[EndpointAnswer, ...]:
+    """What the endpoints say to pictures, and to a portrait with a sound, nobody was trained on."""
+    spec = ServeSpec(
+        model=None if emotion is None else "emotion@champion",
+        talking_head=None if talking is None else "talking-head@champion",
+        tracking_uri=job.workspace.tracking_uri(),
+        port=_free_port(),
+    )
     with stages.stage("serve"):
         endpoint = serving(spec)
         running = endpoint.__enter__()
     try:
         with stages.stage("ask"):
-            answers = _ask(running.url, corpus)
+            answers: list[EndpointAnswer] = []
+            if emotion is not None:
+                answers += _ask(running.url, emotion.corpus)
+            if talking is not None:
+                answers.append(_ask_to_speak(running.url, talking))
     finally:
         endpoint.__exit__(None, None, None)
-    with stages.stage("report"):
+    return tuple(answers)
+
+
+def _report(
+    job: DemoJob,
+    emotion: EmotionDemo | None,
+    talking: TalkingDemo | None,
+    answers: tuple[EndpointAnswer, ...],
+    stages: Stages,
+) -> str:
+    report = EvaluationReport(title="Visage demo")
+    if emotion is not None:
+        evaluator, found = emotion.evaluator, emotion.evaluation
         report = replace(
             evaluator.report(found),
-            title=f"Visage demo: {corpus.layout}",
-            curves=curves_of_run(trained.run_uri),
-            stages_s=stages.seconds,
-            answers=answers,
+            title=f"Visage demo: {emotion.corpus.layout}",
+            curves=curves_of_run(emotion.train.run_uri),
         )
-        page = evaluator.write(report, found)
         evaluator.track(found)
-    return DemoResult(
-        evaluation=found,
-        report=page,
+    report = replace(
+        report,
+        talking=None if talking is None else talking_part(talking),
         stages_s=stages.seconds,
-        promotion=promotion,
-        train=trained,
-        leaks_dropped=dropped,
-        answers=tuple(answers),
+        answers=answers,
     )
-
-
-def _corpus(job: DemoJob, stages: Stages, bars: Bars) -> Corpus:
-    if job.corpus is None:
-        root = Path(job.workspace.root) / "corpus"
-        with stages.stage("draw a corpus"), bars() as progress:
-            spec = CaerSSpec(per_class=job.per_class, seed=job.seed)
-            task = progress.add_task("drawing", total=spec.total())
-            write_caer_s(root, spec, progress=lambda at, total: progress.update(task, completed=at))
-        return read_corpus(root)
-    corpus = read_corpus(job.corpus)
-    if not any(record.kind == "video" for record in corpus.records):
-        return corpus
-    stills = Path(job.workspace.root) / "stills"
-    with stages.stage("draw stills from clips"), bars() as progress:
-        task = progress.add_task("clips", total=len(corpus.records))
-        build_ncaers(
-            corpus,
-            stills,
-            seed=job.seed,
-            progress=lambda at, _: progress.update(task, completed=at),
-        )
-    return read_corpus(stills)
-
-
-def _audit(corpus: Corpus, bars: Bars) -> AuditReport:
-    with bars() as progress:
-        task = progress.add_task("auditing", total=len(corpus.records))
-        return audit_corpus(
-            corpus,
-            progress=lambda stage, at, count: progress.update(
-                task, description=stage, completed=at, total=count
-            ),
-        )
-
-
-def _told(audit: AuditReport) -> str:
-    return (
-        f"{audit.files.num_rows} pictures, {audit.duplicates.num_rows} duplicate pairs, "
-        f"{audit.leaks.num_rows} leaks between splits"
-    )
-
-
-def _prepare(job: DemoJob, corpus: Corpus, bars: Bars) -> PrepareResult:
-    out = job.workspace.data(Path(corpus.root).name)
-    with bars() as progress:
-        task = progress.add_task("preparing", total=len(corpus.records))
-        return run_prepare(
-            PrepareJob(
-                corpus=corpus, out=out, spec=EmotionPrepareSpec(seed=job.seed, rows_per_shard=128)
-            ),
-            progress=lambda at, total: progress.update(task, completed=at, total=total),
-        )
-
-
-def _train(job: DemoJob, corpus: Corpus, data_uri: str, bars: Bars) -> TrainResult:
-    assignments = list(job.assignments)
-    if all(record.is_face_crop for record in corpus.records):
-        say("  the pictures are face crops: the model reads faces only (inputs F)")
-        assignments.append("model.inputs=F")
-    spec = EmotionTrainSpec.load(find_preset(job.preset), assignments=assignments)
-    run_uri = job.workspace.run(default_run_name("emotion", spec, data_uri))
-    with bars() as progress:
-        return run_train(
-            TrainJob(
-                recipe="emotion",
-                spec=spec,
-                data_uri=data_uri,
-                run_uri=run_uri,
-                tracking_uri=job.workspace.tracking_uri(),
-                workers=job.workers,
-            ),
-            watch=Watcher(progress),
-        )
-
-
-def _evaluate(evaluator: Evaluator, trained: TrainResult, bars: Bars) -> Evaluation:
-    with bars() as progress:
-        task = progress.add_task("predicting", total=None)
-        found, _ = evaluator.evaluate(
-            trained.model_uri,
-            progress=lambda at, total: progress.update(task, completed=at, total=total),
-            with_report=False,
-        )
-        return found
-
-
-def _promote(job: DemoJob, found: Evaluation) -> Promotion:
-    chance = 1 / max(1, sum(one.support > 0 for one in found.per_class))
-    policy = GatePolicy(accuracy_floor=CHANCE_FACTOR * chance, recall_floor=0.0)
-    target = PromoteJob(target=found.uri, workspace=job.workspace, policy=policy)
-    promotion = run_promote(target)
-    for gate in promotion.gates:
-        say(f"  {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.sentence}")
-    if not promotion.passed:
-        say("  no gate is bypassed for a model that is used; the demo serves this one to show how")
-        return run_promote(replace(target, force=True))
-    return promotion
+    return str(write_report(Path(job.workspace.root) / REPORT, report))
 
 
 def _ask(url: str, corpus: Corpus) -> list[EndpointAnswer]:
@@ -248,6 +186,32 @@ def _ask(url: str, corpus: Corpus) -> list[EndpointAnswer]:
             answers.append(_answer(record, reply, latency_ms))
             say(f"  {record.key}: {_read(reply)}  ({latency_ms:.0f} ms)")
     return answers
+
+
+def _ask_to_speak(url: str, talking: TalkingDemo) -> EndpointAnswer:
+    """The unseen portrait and sound, over HTTP."""
+    with TalkingHeadClient(url) as client:
+        start = time.perf_counter()
+        clip = client.animate(talking.portrait.read_bytes(), talking.audio.read_bytes(), fps=25)
+        latency_ms = (time.perf_counter() - start) * 1000
+    told = {
+        "content-type": "video/mp4",
+        "bytes": len(clip.video),
+        "frames": clip.frames,
+        "style": clip.style,
+        "model": clip.model,
+        "note": clip.note,
+    }
+    say(
+        f"  a video of {clip.frames} frames, {len(clip.video) / 1024:.0f} KiB ({latency_ms:.0f} ms)"
+    )
+    return EndpointAnswer(
+        request=f"POST /v1/talking-head  {talking.portrait.name} + {talking.audio.name}",
+        status=200,
+        latency_ms=latency_ms,
+        body=json.dumps(told, indent=2),
+        jpeg=talking.portrait.read_bytes(),
+    )
 
 
 def _chosen(corpus: Corpus) -> list[Record]:

@@ -36,7 +36,10 @@ def shown(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     corpus = folder / "caer-s"
     write_caer_s(corpus, CaerSSpec(per_class=12, identities=12, height=160, width=213))
     assignments = ("epochs=2", "global_batch=8", "micro_batch=4", "model.widths=[4, 8, 8, 16, 16]")
-    job = DemoJob(workspace=Workspace.open(str(folder)), corpus=corpus, assignments=assignments)
+    job = DemoJob(
+        workspace=Workspace.open(str(folder)), halves=("emotion",), corpus=corpus,
+        assignments=assignments,
+    )  # fmt: skip
     return run_demo(job, bars=lambda: bar(quiet=True)), folder
 
 
@@ -44,10 +47,12 @@ def test_the_demo_ends_with_scores_a_served_version_and_a_report(
     shown: tuple[DemoResult, Path],
 ) -> None:
     result, folder = shown
-    assert result.evaluation.rows == sum(one.support for one in result.evaluation.per_class) == 14
+    found = result.emotion
+    assert found is not None
+    assert found.evaluation.rows == sum(one.support for one in found.evaluation.per_class) == 14
     version = Registry(Workspace.open(str(folder)).tracking_uri()).resolve("emotion@champion")
-    assert version.version == result.promotion.version
-    assert version.digest == result.train.model_digest
+    assert version.version == found.promotion.version
+    assert version.digest == found.train.model_digest
     page = Path(result.report).read_text()
     for heading in ("Confusion", "Where it looks", "Endpoint", "Training"):
         assert heading in page
@@ -66,7 +71,8 @@ def test_the_demos_endpoint_answered_real_pictures_by_detection(
 
 def test_the_demos_training_is_exact_by_its_ledger(shown: tuple[DemoResult, Path]) -> None:
     result, _ = shown
-    report = verify_run(result.train.run_uri)
+    assert result.emotion is not None
+    report = verify_run(result.emotion.train.run_uri)
     assert report.is_exact, report.problems
     assert report.worlds == (2,)
 
@@ -77,12 +83,15 @@ def test_a_second_demo_trains_nothing_and_promotes_nothing_new(
     first, folder = shown
     assignments = ("epochs=2", "global_batch=8", "micro_batch=4", "model.widths=[4, 8, 8, 16, 16]")
     job = DemoJob(
-        workspace=Workspace.open(str(folder)), corpus=folder / "caer-s", assignments=assignments
-    )
-    again = run_demo(job, bars=lambda: bar(quiet=True))
+        workspace=Workspace.open(str(folder)), halves=("emotion",), corpus=folder / "caer-s",
+        assignments=assignments,
+    )  # fmt: skip
+    again = run_demo(job, bars=lambda: bar(quiet=True)).emotion
+    assert again is not None
+    assert first.emotion is not None
     assert again.train.reused
     assert not again.promotion.moved
-    assert again.evaluation.uri == first.evaluation.uri
+    assert again.evaluation.uri == first.emotion.evaluation.uri
 
 
 def test_a_grown_corpus_prepares_only_what_is_new_and_one_bad_file_is_one_rejection(

@@ -23,6 +23,8 @@ __all__ = [
     "Mistake",
     "PairedComparison",
     "Picture",
+    "ScoreTable",
+    "TalkingPart",
 ]
 
 
@@ -107,6 +109,30 @@ class EndpointAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreTable:
+    """Numbers in rows and columns, written out."""
+
+    title: str
+    columns: Sequence[str]
+    """Of the numbers; the first column, the rows' names, has no heading."""
+    rows: Sequence[tuple[str, Sequence[str]]]
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalkingPart:
+    """What a talking head made and how near to the truth it came."""
+
+    video_mp4: bytes
+    """Part of the page, so keep it to seconds."""
+    caption: str
+    sheet_jpeg: bytes | None = None
+    """Frames beside each other, for those who rather look than play."""
+    sheet_caption: str = ""
+    tables: Sequence[ScoreTable] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
     """Everything one page shows; only the title is needed."""
 
@@ -128,6 +154,7 @@ class EvaluationReport:
     ece: float | None = None
     face_weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """Class name → (n,) weights of the face branch in [0, 1]; the context has the rest."""
+    talking: TalkingPart | None = None
     gallery: Sequence[Picture] = ()
     mistakes: Sequence[Mistake] = ()
     comparison: PairedComparison | None = None

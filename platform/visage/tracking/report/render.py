@@ -88,8 +88,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+def _data_uri(body: bytes, kind: str = "image/jpeg") -> str:
+    return f"data:{kind};base64," + base64.b64encode(body).decode()
 
 
 def _is_digest(text: str) -> bool:
@@ -179,6 +179,7 @@ def _sections(report: EvaluationReport) -> list[tuple[str, str]]:
         ("classes", "Classes", report.confusion is not None and bool(np.any(report.confusion))),
         ("calibration", "Calibration", any(part.count for part in report.reliability)),
         ("weights", "Face or context", any(len(v) for v in report.face_weights.values())),
+        ("talking", "Talking head", report.talking is not None),
         ("gallery", "Where it looks", bool(report.gallery)),
         ("mistakes", "Worst mistakes", bool(report.mistakes)),
         ("comparison", "Against the champion", report.comparison is not None),

@@ -1,0 +1,253 @@
+"""The talking half of `visage demo`: people who speak, drawn or given, to a video of an unseen one.
+
+clips → prepare → audio-encoder → motion → style-mapping → generator → assemble → transfer-style →
+animate. Every stage is the real verb's own code, and resumable on its own. The portrait is of a
+person, and the sound of a clip, that nothing was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import Progress
+
+from visage.data.readers import read_corpus
+from visage.data.records import Corpus, Record
+from visage.data.shards import ShardRows, load_manifest
+from visage.errors import DataError
+from visage.specs.prepare import ClipPrepareSpec
+from visage.specs.render import RenderSpec
+from visage.synth.spec import VoxCeleb2Spec
+from visage.synth.voxceleb2 import write_voxceleb2
+from visage.tracking.head_evaluation import HeadEvaluation
+from visage.training.recipes import spec_class
+from visage_jobs.animate import Animated, AnimateJob, run_animate
+from visage_jobs.assemble import Assembled, AssembleJob, run_assemble
+from visage_jobs.cli.console import Stages, say
+from visage_jobs.cli.train import Watcher
+from visage_jobs.evaluate_heads import HeadEvaluationJob, evaluate_head
+from visage_jobs.parts import fitted
+from visage_jobs.prepare import PrepareJob, run_prepare
+from visage_jobs.presets import find_preset
+from visage_jobs.train import TrainJob, TrainResult, default_run_name, run_train
+from visage_jobs.transfer_style import TransferJob, Transferred, run_transfer
+from visage_jobs.workspace import Workspace
+
+__all__ = ["TalkingDemo", "TalkingJob", "run_talking"]
+
+Bars = Callable[[], AbstractContextManager[Progress]]
+PICTURE_PX = 256
+"""Side of the stored pictures; the small presets need no more."""
+STYLE = "rap"
+"""Which style of the drawn people is taught from a clip of a test person, where there is one."""
+TAUGHT = "from-a-clip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalkingJob:
+    """What to show, on what."""
+
+    workspace: Workspace
+    clips: Path | None = None
+    """Real clips in a known layout; None draws people."""
+    people: int = 12
+    """Drawn ones; two of them are for the test."""
+    effort: float = 1.0
+    """Share of the small presets' steps."""
+    workers: int = 2
+    seed: int = 0
+    assignments: dict[str, tuple[str, ...]] | None = None
+    """Further spec keys by recipe, for tests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalkingDemo:
+    """What the half made."""
+
+    data_uri: str
+    assembled: Assembled
+    trained: dict[str, TrainResult]
+    """By recipe."""
+    transferred: Transferred
+    video: Animated
+    scores: HeadEvaluation
+    """On the clips of people whom nothing was trained on, beside a frozen face and the mean."""
+    portrait: Path
+    audio: Path
+
+
+def run_talking(job: TalkingJob, stages: Stages, *, bars: Bars) -> TalkingDemo:
+    """Run every stage; raises what the stages raise, and a second run continues."""
+    corpus = _corpus(job, stages, bars)
+    with stages.stage("prepare clips"):
+        data_uri = _prepare(job, corpus, bars)
+    trained = _train_parts(job, data_uri, stages, bars)
+    with stages.stage("assemble"):
+        assembled = run_assemble(
+            AssembleJob(
+                workspace=job.workspace,
+                motion=trained["motion"].run_uri,
+                generator=trained["generator"].run_uri,
+                data=data_uri,
+            )
+        )
+        say(f"  {assembled.version.name}@{assembled.alias}: styles {', '.join(assembled.styles)}")
+    shown = _test_clips(corpus)
+    with stages.stage("transfer a style"):
+        transferred = _transfer(job, _styled(shown), bars)
+    portrait, audio = _unseen(job, data_uri, shown[-1], Path(corpus.root))
+    with stages.stage("animate"):
+        video = _animate(job, portrait, audio, bars)
+    with stages.stage("compare with the truth"):
+        scores = _score(job, data_uri, bars)
+    return TalkingDemo(
+        data_uri=data_uri,
+        assembled=assembled,
+        trained=trained,
+        transferred=transferred,
+        video=video,
+        scores=scores,
+        portrait=portrait,
+        audio=audio,
+    )
+
+
+def _corpus(job: TalkingJob, stages: Stages, bars: Bars) -> Corpus:
+    if job.clips is not None:
+        return read_corpus(job.clips)
+    root = Path(job.workspace.root) / "talking"
+    with stages.stage("draw people who speak"), bars() as progress:
+        spec = VoxCeleb2Spec(identities=job.people, seed=job.seed)
+        task = progress.add_task("drawing", total=spec.total())
+        write_voxceleb2(root, spec, progress=lambda at, _: progress.update(task, completed=at))
+    return read_corpus(root)
+
+
+def _prepare(job: TalkingJob, corpus: Corpus, bars: Bars) -> str:
+    uri = job.workspace.data(f"talking-{Path(corpus.root).name}")
+    with bars() as progress:
+        task = progress.add_task("preparing", total=len(corpus.records))
+        done = run_prepare(
+            PrepareJob(
+                corpus=corpus,
+                out=uri,
+                spec=ClipPrepareSpec(size=PICTURE_PX, seed=job.seed, rows_per_shard=4),
+            ),
+            progress=lambda at, total: progress.update(task, completed=at, total=total),
+        )
+    return done.uri
+
+
+def _train_parts(
+    job: TalkingJob, data_uri: str, stages: Stages, bars: Bars
+) -> dict[str, TrainResult]:
+    """Each part hears or sees through the ones before it."""
+    trained: dict[str, TrainResult] = {}
+
+    def train(recipe: str, *assignments: str) -> None:
+        with stages.stage(f"train {recipe}"):
+            trained[recipe] = _train(job, recipe, data_uri, assignments, bars)
+
+    train("audio-encoder")
+    train("motion", f"audio_encoder={trained['audio-encoder'].model_uri}")
+    train("style-mapping")
+    train("generator", f"style_mapping={trained['style-mapping'].model_uri}")
+    return trained
+
+
+def _train(
+    job: TalkingJob, recipe: str, data_uri: str, assignments: Sequence[str], bars: Bars
+) -> TrainResult:
+    preset, kind = find_preset(f"{recipe}-small"), spec_class(recipe)
+    steps = kind.load(preset).max_steps or 1
+    texts = [
+        f"max_steps={max(2, round(job.effort * steps))}",
+        *assignments,
+        *(job.assignments or {}).get(recipe, ()),
+    ]
+    spec = fitted(kind.load(preset, assignments=texts), texts)
+    with bars() as progress:
+        return run_train(
+            TrainJob(
+                recipe=recipe,
+                spec=spec,
+                data_uri=data_uri,
+                run_uri=job.workspace.run(default_run_name(recipe, spec, data_uri)),
+                tracking_uri=job.workspace.tracking_uri(),
+                experiment=recipe,
+                workers=job.workers,
+            ),
+            watch=Watcher(progress, label=recipe),
+        )
+
+
+def _test_clips(corpus: Corpus) -> list[Record]:
+    found = [record for record in corpus.records if record.split == "test"]
+    if not found:
+        raise DataError(f"{corpus.root}: no clip is for the test; nobody would be unseen")
+    return found
+
+
+def _styled(clips: Sequence[Record]) -> Record:
+    return next((record for record in clips if record.style == STYLE), clips[0])
+
+
+def _transfer(job: TalkingJob, clip: Record, bars: Bars) -> Transferred:
+    root = _root(job)
+    preset = find_preset("style-transfer-small")
+    steps = spec_class("style-transfer").load(preset, motion="-", style_clips="-").max_steps or 1
+    with bars() as progress:
+        return run_transfer(
+            TransferJob(
+                workspace=job.workspace,
+                clip=root / clip.path,
+                name=TAUGHT,
+                assignments=(
+                    f"max_steps={max(2, round(job.effort * steps))}",
+                    *(job.assignments or {}).get("style-transfer", ()),
+                ),
+            ),
+            watch=Watcher(progress, label="transfer"),
+        )
+
+
+def _root(job: TalkingJob) -> Path:
+    return job.clips if job.clips is not None else Path(job.workspace.root) / "talking"
+
+
+def _unseen(job: TalkingJob, data_uri: str, clip: Record, root: Path) -> tuple[Path, Path]:
+    """A picture of a test person at rest, as a file, and a clip of one whose sound is said."""
+    manifest, store = load_manifest(data_uri)
+    rows = ShardRows(manifest, store, "test")
+    if not len(rows):
+        raise DataError(f"{data_uri}: every test clip was rejected; nobody is unseen")
+    portrait = Path(job.workspace.root) / "portrait.jpg"
+    portrait.write_bytes(rows.row(0, ("references",))["references"][0])
+    return portrait, root / clip.path
+
+
+def _score(job: TalkingJob, data_uri: str, bars: Bars) -> HeadEvaluation:
+    with bars() as progress:
+        task = progress.add_task("comparing", total=None)
+        return evaluate_head(
+            HeadEvaluationJob(workspace=job.workspace, data_uri=data_uri),
+            progress=lambda at, total: progress.update(task, completed=at, total=total),
+        )
+
+
+def _animate(job: TalkingJob, portrait: Path, audio: Path, bars: Bars) -> Animated:
+    with bars() as progress:
+        task = progress.add_task("rendering", total=None)
+        return run_animate(
+            AnimateJob(
+                workspace=job.workspace,
+                portrait=portrait,
+                audio=audio,
+                out=Path(job.workspace.root) / "talking-head.mp4",
+                spec=RenderSpec(fps=25, seed=job.seed),
+            ),
+            progress=lambda at, total: progress.update(task, completed=at, total=total),
+        )
