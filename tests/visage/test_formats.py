@@ -21,6 +21,7 @@ from visage.specs.train import EmotionTrainSpec
 from visage.store.commit import commit, read_commit
 from visage.store.open import open_store
 from visage.tracking.evaluation import Evaluation
+from visage.tracking.head_evaluation import HeadEvaluation
 from visage.training.run_dir import RunInfo, open_run_dir, read_run
 from visage.training.state import RunState
 
@@ -134,6 +135,20 @@ def test_renderings_1() -> None:
     assert [row["status"] for row in table.to_pylist()] == ["rendered", "rejected"]
 
 
+def test_head_evaluation_1() -> None:
+    body = fixture("head_evaluation-1/head_evaluation.json")
+    found = HeadEvaluation.from_json(body, uri="fixture")
+    assert (found.clips, found.split) == (2, "test")
+    assert set(found.subjects) == {"truth", "generated", "frozen", "mean"}
+    assert found.subjects["generated"]["lmd"].clips == 2
+
+
+def test_head_scores_1() -> None:
+    table = pq.read_table(FORMATS / "head_scores-1" / "clips.parquet")
+    assert table.schema.metadata[b"schema"] == b"visage.head_scores/1"
+    assert table.num_rows == 8
+
+
 def _run_folder(tmp_path: Path, body: bytes) -> str:
     (tmp_path / "run.json").write_bytes(body)
     return str(tmp_path)
@@ -188,6 +203,8 @@ REFUSED: dict[str, tuple[str, Callable[[Path, bytes], object]]] = {
                    lambda folder, body: RunState.from_json(body, origin="it")),
     "evaluation": ("evaluation-1/evaluation.json",
                    lambda folder, body: Evaluation.from_json(body, uri="it")),
+    "head_evaluation": ("head_evaluation-1/head_evaluation.json",
+                        lambda folder, body: HeadEvaluation.from_json(body, uri="it")),
     "run": ("run-1/run.json",
             lambda folder, body: read_run(open_store(_run_folder(folder, body)))),
     "model": ("model-1/model.json",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,9 +19,11 @@ from visage_jobs.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from visage.tracking.evaluation import Evaluation
+    from visage.tracking.head_evaluation import HeadEvaluation
     from visage_jobs.ablation import AblationResult
     from visage_jobs.evaluation_report import Evaluator
 
@@ -75,10 +77,8 @@ def emotion(
     from visage_jobs.workspace import Workspace
 
     place = Workspace.open(workspace)
-    if split not in ("train", "val", "test"):
-        raise SpecError(f"--split {split}: choose train, val or test")
     data_uri = data if "/" in data else place.data(data)
-    evaluator = Evaluator(place, data_uri=data_uri, split=split, address=address)  # type: ignore[arg-type]  # checked above
+    evaluator = Evaluator(place, data_uri=data_uri, split=_checked_split(split), address=address)
     if ablation:
         _ablation(evaluator, preset, assign or [], workers, dry_run, as_json)
         return
@@ -89,6 +89,127 @@ def emotion(
         emit(plan, as_json=as_json, table=lambda: f"would evaluate {plan}")
         return
     _scores(evaluator, model, against, as_json)
+
+
+@evaluate_app.command("talking-head")
+@verb
+def talking_head(
+    data: Annotated[str, typer.Option(help="Prepared clips: a URI, or a name in the workspace.")],
+    model: Annotated[
+        str, typer.Option(help="Registry reference, or the URI of a model.")
+    ] = "talking-head@champion",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    frames: Annotated[
+        int, typer.Option(min=1, help="Pictures a clip whose sharpness is measured.")
+    ] = 8,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="At most so many clips, evenly over the split.")
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option(help="Style of all clips; default each clip's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of head motion and blinks.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: one GPU for each actor.")] = "cpu",
+    assign: SetOption = None,
+    workspace: WorkspaceOption = None,
+    address: AddressOption = None,
+    dry_run: DryRunFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let a talking head say held-out clips, and compare with the truth and with stillness.
+
+    Prints the columns of both published tables (CPBD, LMD, D-L, D-V, D-A; SLD, SLV, SMD) for the
+    generated clips, a frozen face and the mean face, and how well mouths open in time.
+
+    Example: visage evaluate talking-head --data vox --model talking-head@champion
+    """
+    from visage.specs.evaluate import HeadEvaluationSpec
+    from visage_jobs.evaluate_heads import HeadEvaluationJob, evaluate_head, plan_head_evaluation
+    from visage_jobs.workspace import Workspace
+
+    place = Workspace.open(workspace)
+    job = HeadEvaluationJob(
+        workspace=place,
+        data_uri=data if "/" in data else place.data(data),
+        split=_checked_split(split),
+        model=model,
+        spec=HeadEvaluationSpec.load(
+            assignments=assign or (), frames=frames, clips=clips, style=style, seed=seed
+        ),
+        device=device,
+        address=address,
+    )
+    if dry_run:
+        plan = plan_head_evaluation(job)
+        emit(plan, as_json=as_json, table=lambda: f"would evaluate {plan}")
+        return
+    with bar(quiet=as_json) as progress:
+        task = progress.add_task("comparing clips", total=None)
+        found = evaluate_head(
+            job, progress=lambda at, total: progress.update(task, completed=at, total=total)
+        )
+    emit(_head_json(found), as_json=as_json, table=lambda: _head_tables(found))
+
+
+def _checked_split(split: str) -> Literal["train", "val", "test"]:
+    from visage.errors import SpecError
+
+    if split not in ("train", "val", "test"):
+        raise SpecError(f"--split {split}: choose train, val or test")
+    return split  # type: ignore[return-value]  # checked above
+
+
+def _head_json(found: HeadEvaluation) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {"evaluation": found.uri, **asdict(found)}
+
+
+def _head_tables(found: HeadEvaluation) -> Group:
+    from rich.console import Group
+
+    return Group(
+        _head_table(found, "Table 1 (and r)", ("1", "")),
+        _head_table(found, "Table 2", ("2",)),
+        f"mean ± deviation over {found.clips} clips of {found.split}; landmarks in pixels of 512 "
+        f"at 60 Hz, by formula; pictures of {found.picture_px[1]} (true: {found.picture_px[0]}) "
+        f"brought to 512\n"
+        + (f"{len(found.skipped)} clips skipped\n" if found.skipped else "")
+        + f"model {found.model}\n{found.uri}",
+    )
+
+
+def _head_table(found: HeadEvaluation, title: str, numbers: tuple[str, ...]) -> Table:
+    from rich.table import Table
+
+    from visage.metrics.head_tables import COLUMNS
+
+    columns = [one for one in COLUMNS if one.table in numbers]
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for column in columns:
+        table.add_column(
+            f"{column.title} {'↑' if column.better == 'higher' else '↓'}", justify="right"
+        )
+    names = {
+        "truth": "truth",
+        "generated": "generated",
+        "frozen": "frozen face",
+        "mean": "mean face",
+    }
+    for subject, name in names.items():
+        spreads = found.subjects[subject]
+        cells = (
+            f"{spreads[one.name].mean:.2f} ± {spreads[one.name].deviation:.2f}"
+            if one.name in spreads else "-"
+            for one in columns
+        )  # fmt: skip
+        table.add_row(name, *cells)
+    table.add_section()
+    for baseline, counts in found.wins.items():
+        cells = (f"{counts[one.name]}/{found.clips}" for one in columns)
+        table.add_row(f"better than {names[baseline]}", *cells)
+    return table
 
 
 def _scores(evaluator: Evaluator, model: str, against: str | None, as_json: bool) -> None:

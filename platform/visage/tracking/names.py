@@ -80,6 +80,11 @@ METRICS: dict[str, MetricName] = {
     "val/copy_psnr_db": MetricName(
         "dB", "peak signal-to-noise ratio of the source picture as it is"
     ),
+    "val/lmd_px": MetricName(
+        "px of 512", "distance of the mouths found in made and true pictures, each mouth centred"
+    ),
+    "val/copy_lmd_px": MetricName("px of 512", "the same of the source picture as it is"),
+    "val/lmd_unseen": MetricName("ratio", "share of made pictures in which no face was found"),
     "val/cpbd": MetricName("ratio", "sharpness of made pictures (CPBD)"),
     "val/true_cpbd": MetricName("ratio", "sharpness of the true pictures (CPBD)"),
     "val/l_mg": MetricName("1", "motion loss against the clip itself or what the base says"),
@@ -100,6 +105,15 @@ METRICS: dict[str, MetricName] = {
     "test/macro_f1": MetricName("ratio", "F1 averaged over the classes present"),
     "test/ece": MetricName("ratio", "expected calibration error, 15 bins"),
     "test/images_per_s": MetricName("images/s", "evaluation throughput over all actors"),
+    "test/cpbd": MetricName("ratio", "sharpness of generated pictures, brought to 512 (CPBD)"),
+    "test/lmd": MetricName("px of 512", "distance of the mouth's points, each mouth centred"),
+    "test/d_l": MetricName("% of face width", "distance of all landmarks"),
+    "test/d_v": MetricName("% of face width", "distance of their velocities, per frame at 60 Hz"),
+    "test/d_a": MetricName("% of mouth area", "difference of mouth areas"),
+    "test/sld": MetricName("% of face width", "style distance of landmarks"),
+    "test/slv": MetricName("% of face width", "style distance of velocities, per frame at 60 Hz"),
+    "test/smd": MetricName("% of mouth area", "style distance of mouth areas"),
+    "test/opening_r": MetricName("ratio", "correlation of true and generated mouth opening"),
     "serve/latency_ms": MetricName("ms", "median time for one picture, one caller"),
     "system/cpu_percent": MetricName("%", "busy share of all cores of this host"),
     "system/memory_gib": MetricName("GiB", "memory in use on this host"),
