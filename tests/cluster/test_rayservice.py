@@ -1,4 +1,4 @@
-"""The endpoint's manifest: a config that Ray Serve accepts, on workers that can hold it."""
+"""The endpoints' manifest: a config that Ray Serve accepts, on workers that can hold it."""
 
 from __future__ import annotations
 
@@ -38,23 +38,38 @@ def test_ray_serve_accepts_the_config() -> None:
     assert list(inspect.signature(builder).parameters) == ["args"]
 
 
-def test_the_endpoint_answers_before_its_proxy_gives_up() -> None:
-    config = serve_config()
-    spec = ServeSpec.parse(config["applications"][0]["args"])
-    longest = spec.limits.upload_timeout_s + spec.request_timeout_s
-    assert config["http_options"]["request_timeout_s"] > longest
-    assert config["http_options"]["port"] == 8000
+def spec() -> ServeSpec:
+    """What the application is built from."""
+    return ServeSpec.parse(serve_config()["applications"][0]["args"])
+
+
+def test_the_endpoints_answer_before_their_proxy_gives_up() -> None:
+    options = serve_config()["http_options"]
+    assert options["request_timeout_s"] > spec().answer_within_s(with_heads=True)
+    assert options["port"] == 8000
 
 
 def test_replicas_fit_into_the_workers_and_so_do_those_of_a_roll_out() -> None:
-    spec = ServeSpec.parse(serve_config()["applications"][0]["args"])
+    """Placed as badly as can be, no worker is left with CPUs that none of them fits into."""
     (group,) = service().workers
-    assert spec.device == "cuda"
-    assert spec.replica_cpus <= group.each("cpu")
-    per_pod = int(group.each("nvidia.com/gpu"))
-    assert spec.replicas <= group.replicas * per_pod
-    assert 2 * spec.replicas <= group.most * per_pod  # max_surge_percent=100
-    assert service().cluster["enableInTreeAutoscaling"] is True
+    wanted, heads = spec(), spec().heads
+    assert heads.device == "cuda"
+    assert heads.replicas <= group.all("nvidia.com/gpu")
+    assert wanted.device == "cpu"
+    surged = 2 * wanted.replicas  # max_surge_percent=100
+    per_pod = (group.each("cpu") - heads.replica_cpus) // wanted.replica_cpus
+    assert surged <= per_pod * group.replicas
+    assert heads.torch_threads <= heads.replica_cpus
+
+
+def test_a_pod_that_goes_waits_until_its_replicas_have_drained() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from visage_serve import app, head_replica
+
+    (group,) = service().workers
+    hook = group.container["lifecycle"]["preStop"]["exec"]["command"][-1]
+    assert float(hook.rpartition(" ")[2]) > max(app.DRAIN_S, head_replica.DRAIN_S)
 
 
 def test_traffic_goes_to_workers_that_answer_only() -> None:
