@@ -6,7 +6,7 @@ from pathlib import Path
 
 from visage.errors import SpecError
 
-__all__ = ["find_preset", "preset_names"]
+__all__ = ["default_preset", "find_preset", "preset_names"]
 
 FOLDER = Path(__file__).parent / "configs"
 
@@ -14,6 +14,11 @@ FOLDER = Path(__file__).parent / "configs"
 def preset_names(verb: str = "") -> list[str]:
     """Names of the shipped presets, those of one verb if it is given."""
     return sorted(path.stem for path in FOLDER.glob(f"{verb}*.yaml"))
+
+
+def default_preset(recipe: str) -> str:
+    """The training preset of a recipe where none is named."""
+    return "emotion-modern" if recipe == "emotion" else f"{recipe}-small"
 
 
 def find_preset(name: str) -> Path:

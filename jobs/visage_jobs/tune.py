@@ -161,6 +161,7 @@ class _Data:
 def _preflight(job: TuneJob) -> _Data:
     """Refuse in a second what would fail in every trial."""
     check_space(job.base, job.spec)
+    _check_metric(job)
     manifest, data_store = load_manifest(job.data_uri)
     if not manifest.rows("val"):
         raise DataError(
@@ -171,6 +172,22 @@ def _preflight(job: TuneJob) -> _Data:
         raise SpecError(f"global_batch {job.base.global_batch} is not divisible by {job.workers} "
                         "workers; choose another --workers")  # fmt: skip
     return _Data(data_store.uri, manifest.rows("train"), manifest.digest())
+
+
+def _check_metric(job: TuneJob) -> None:
+    """Refuse what no trial would report; the rest shows at the first validation."""
+    metric = job.spec.metric
+    if metric == "val/accuracy" and job.recipe != "emotion":
+        raise SpecError(
+            f"metric val/accuracy: recipe {job.recipe} has none; choose val/score (its own), "
+            "val/loss or another that it reports"
+        )
+    frames = getattr(trial_spec(job.base, job.spec, {}), "lmd_frames", None)
+    if metric == "val/lmd_px" and not frames:
+        raise SpecError(
+            "metric val/lmd_px: recipe generator reports it if the trials have lmd_frames above 0 "
+            "(--set fixed.lmd_frames=24)"
+        )
 
 
 def _open_search(job: TuneJob, store: Store, digest: str) -> str:

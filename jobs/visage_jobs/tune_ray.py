@@ -202,18 +202,24 @@ class _Verdicts(_Unsaved, FIFOScheduler):  # type: ignore[misc]  # Ray ships no 
     def _take(self, number: int, result: Mapping[str, Any]) -> bool:
         goes_on = True
         if result.get("kind") == "validated":
-            goes_on = self._search.validated(number, _seen(result))
+            goes_on = self._validated(number, Seen.of(result))
         elif result.get("kind") == "finished":
-            seen = [_seen(one) for one in result["seen"]]
+            seen = [Seen.of(one) for one in result["seen"]]
             self._search.finished(number, seen, exported_step=result["exported_step"])
         elif result.get("kind") == "failed":
             self._search.failed(number, result["reason"])
         self._watch(self._search.trials[number])
         return goes_on
 
-
-def _seen(values: Mapping[str, Any]) -> Seen:
-    return Seen(**{name: values[name] for name in Seen.__slots__})
+    def _validated(self, number: int, seen: Seen) -> bool:
+        metric = self._search.spec.metric
+        if seen.has(self._search.spec):
+            return self._search.validated(number, seen)
+        known = ", ".join(f"val/{name}" for name in sorted(seen.means))
+        self._search.failed(
+            number, f"it reports no {metric}; it reports val/score, val/loss, {known}"
+        )
+        return False
 
 
 def _cause(trial: Any) -> str:

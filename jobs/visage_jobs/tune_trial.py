@@ -112,6 +112,7 @@ class TrialRun(ray.tune.Trainable):  # type: ignore[misc]  # Ray ships no types
                 "epoch": event["step"] * self._config["batch"] / self._config["samples"],
                 "accuracy": event["score"],
                 "loss": event["loss"],
+                "means": dict(event["means"]),
             }
         )
         while not self._go.wait(POLL_S):
@@ -148,6 +149,7 @@ def trial_seen(run_uri: str, spec: TrainSpec, samples: int) -> tuple[list[Seen],
             epoch=one.step * spec.global_batch / samples,
             accuracy=one.score,
             loss=one.loss,
+            means=one.means,
         )
         for one in newest.state.validations
     ]

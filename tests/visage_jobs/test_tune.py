@@ -17,6 +17,7 @@ import yaml
 from corpora import small_train_spec, write_corpus
 
 from visage.errors import DataError, NotFoundError, SpecError, TrainingError
+from visage.specs.generator import GeneratorTrainSpec
 from visage.specs.train import EmotionTrainSpec
 from visage.specs.tune import TuneSpec
 from visage.store.commit import read_commit
@@ -108,6 +109,17 @@ def test_what_cannot_be_searched_is_refused_before_ray_starts(tmp_path: Path) ->
         run_tune(made_job(tmp_path, data_uri=str(tmp_path / "data" / "unvalidated")))
     with pytest.raises(SpecError, match="no such key"):
         run_tune(made_job(tmp_path, spec={"space": {"optimizer.rate": {"uniform": [0, 1]}}}))
+    asked = {"space": {"losses.style.mouth": {"uniform": [1, 9]}}}
+    for metric, told in (("val/accuracy", "val/score"), ("val/lmd_px", "fixed.lmd_frames")):
+        with pytest.raises(SpecError, match=told):
+            run_tune(
+                made_job(
+                    tmp_path,
+                    recipe="generator",
+                    base=GeneratorTrainSpec(),
+                    spec={**asked, "metric": metric},
+                )
+            )
     with pytest.raises(SpecError, match="not divisible by 3"):
         run_tune(made_job(tmp_path, workers=3))
     with pytest.raises(NotFoundError, match="no search to resume"):

@@ -72,14 +72,14 @@ def train(
     """
     from visage.training.recipes import spec_class
     from visage_jobs.parts import fitted
-    from visage_jobs.presets import find_preset
+    from visage_jobs.presets import default_preset, find_preset
     from visage_jobs.train import TrainJob, default_run_name, run_train
     from visage_jobs.workspace import Workspace
 
     place = Workspace.open(workspace)
     kind = spec_class(recipe)
-    chosen = preset or ("emotion-modern" if recipe == "emotion" else f"{recipe}-small")
-    spec = fitted(kind.load(find_preset(chosen), assignments=assign or ()), assign or ())
+    chosen = find_preset(preset or default_preset(recipe))
+    spec = fitted(kind.load(chosen, assignments=assign or ()), assign or ())
     data_uri = data if "/" in data else place.data(data)
     run_name = name or default_run_name(recipe, spec, data_uri)
     job = TrainJob(

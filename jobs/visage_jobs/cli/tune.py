@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from visage.tuning.search import Search, Trial
     from visage_jobs.tune import TuneResult
 
+RATIOS = ("val/accuracy", "val/macro_f1")
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the app."""
@@ -24,14 +26,16 @@ def register(app: typer.Typer) -> None:
 
 @verb
 def tune(
-    recipe: Annotated[str, typer.Argument(help="What to train: emotion.")],
+    recipe: Annotated[str, typer.Argument(help="What to train: emotion, generator, …")],
     data: Annotated[str, typer.Option(help="Prepared corpus: a URI, or a name in the workspace.")],
     preset: Annotated[
-        str, typer.Option(help="The search: shipped preset or a YAML file.")
-    ] = "tune-emotion",
+        str | None,
+        typer.Option(help="The search: shipped preset or a YAML file.  [tune-<recipe>]"),
+    ] = None,
     train_preset: Annotated[
-        str, typer.Option(help="What each trial starts from: a training preset.")
-    ] = "emotion-modern",
+        str | None,
+        typer.Option(help="What each trial starts from; default as of visage train."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the search; default from its settings.")
     ] = None,
@@ -53,23 +57,30 @@ def tune(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Search learning rate, weight decay, dropout and mask mode, or any keys, on Ray Tune.
+    """Search learning rates, region weights, or any other keys of a training spec, on Ray Tune.
 
     Each trial is a run like those of visage train, below runs/<search>/; poor ones stop early
     (ASHA). After a kill, --resume repeats no finished trial and continues the others from their
     checkpoints. A finished search can be made longer with --resume --trials.
 
     Example: visage tune emotion --data caer-s --train-preset emotion-small --trials 8
+
+    Example: visage tune generator --data vox --trials 8
     """
     from visage.specs.tune import TuneSpec
     from visage.training.recipes import spec_class
-    from visage_jobs.presets import find_preset
+    from visage_jobs.parts import fitted
+    from visage_jobs.presets import default_preset, find_preset
     from visage_jobs.tune import TuneJob, default_search_name, run_tune
     from visage_jobs.workspace import Workspace
 
     place = Workspace.open(workspace)
-    spec = TuneSpec.load(find_preset(preset), assignments=assign or (), trials=trials)
-    base = spec_class(recipe).load(find_preset(train_preset), assignments=train_assign or ())
+    kind, given = spec_class(recipe), train_assign or ()
+    spec = TuneSpec.load(
+        find_preset(preset or f"tune-{recipe}"), assignments=assign or (), trials=trials
+    )
+    chosen = find_preset(train_preset or default_preset(recipe))
+    base = fitted(kind.load(chosen, assignments=given), given)
     search_name = name or default_search_name(recipe, spec, base)
     job = TuneJob(
         recipe=recipe,
@@ -78,6 +89,7 @@ def tune(
         data_uri=data if "/" in data else place.data(data),
         search_uri=place.run(search_name),
         tracking_uri=place.tracking_uri(),
+        experiment=f"{recipe}-tune",
         workers=workers,
         use_gpu=gpu,
         address=address,
@@ -90,7 +102,7 @@ def tune(
     say(f"search {job.search_uri}")
     with bar(quiet=as_json) as progress:
         done = run_tune(job, watch=_Watcher(progress, spec))
-    emit(_as_json(done, spec), as_json=as_json, table=lambda: _table(done, spec))
+    emit(_as_json(done, spec), as_json=as_json, table=lambda: _table(done, spec, recipe))
 
 
 class _Watcher:
@@ -142,7 +154,7 @@ def _as_json(done: TuneResult, spec: TuneSpec) -> dict[str, object]:
     }
 
 
-def _table(done: TuneResult, spec: TuneSpec) -> Group:
+def _table(done: TuneResult, spec: TuneSpec, recipe: str) -> Group:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -172,7 +184,7 @@ def _table(done: TuneResult, spec: TuneSpec) -> Group:
                     f"{done.seconds:.0f} s{reused}",
                     f"best spec {done.best_preset_uri}",
                     f"model     {done.best_model_uri}",
-                    f"next: visage train emotion --data … --preset {done.best_preset_uri}",
+                    f"next: visage train {recipe} --data … --preset {done.best_preset_uri}",
                 ]
             )
         ),
@@ -182,7 +194,7 @@ def _table(done: TuneResult, spec: TuneSpec) -> Group:
 def _number(score: float | None, spec: TuneSpec) -> str:
     if score is None:
         return "-"
-    return f"{score:.4f}" if spec.mode == "min" else f"{score:.1%}"
+    return f"{score:.1%}" if spec.metric in RATIOS else f"{score:.4f}"
 
 
 def _value(value: object) -> str:

@@ -174,5 +174,8 @@ class GeneratorTrainSpec(TrainSpec):
     judge_schedule: ScheduleSpec = ScheduleSpec(name="constant")
     global_batch: int = Field(8, ge=1)
     micro_batch: int = Field(8, ge=1)
+    lmd_frames: int = Field(0, ge=0, le=100_000)
+    """Look for the mouth in so many generated frames of each validation, and report how far it is
+    from the true one: a measure that no weight of a loss touches. A tenth of a second a frame."""
     report_cpbd: bool = True
     """Log how sharp generated and true frames are at each validation (sides of 64 and more)."""

@@ -10,9 +10,28 @@ from pydantic import Field, model_validator
 
 from visage.specs.base import Spec
 
-__all__ = ["AshaSpec", "ParameterSpec", "TuneSpec", "Value"]
+__all__ = ["DIRECTIONS", "AshaSpec", "ParameterSpec", "TuneSpec", "Value"]
 
 Value = bool | int | float | str
+Mode = Literal["max", "min"]
+DIRECTIONS: dict[str, Mode] = {
+    "val/accuracy": "max",
+    "val/macro_f1": "max",
+    "val/score": "max",
+    "val/psnr_db": "max",
+    "val/cpbd": "max",
+    "val/opening_correlation": "max",
+    "val/loss": "min",
+    "val/ece": "min",
+    "val/lmd_px": "min",
+    "val/lmd": "min",
+    "val/landmarks": "min",
+    "val/pose_nll": "min",
+    "val/sld": "min",
+    "val/slv": "min",
+    "val/smd": "min",
+}
+"""What a search may be after, and whether it wants more or less of it."""
 
 
 class ParameterSpec(Spec):
@@ -83,8 +102,11 @@ class TuneSpec(Spec):
     """Values of each uniform or log_uniform key in a grid, ends included."""
     asha: AshaSpec | None = AshaSpec()
     """null lets every trial run to the end."""
-    metric: Literal["val/accuracy", "val/loss"] = "val/accuracy"
-    """What is compared, on the validation split."""
+    fixed: dict[str, Value | None] = Field(default_factory=dict)
+    """Keys of the training spec that are the same in all trials and not as in its preset."""
+    metric: str = "val/accuracy"
+    """What is compared, on the validation split: `val/score`, which every recipe has, or another
+    that it reports. Searched weights of a loss must not be judged by that loss."""
     epochs: float = Field(12.0, gt=0.0)
     """The budget of one trial; replaces `epochs` of the training spec."""
     max_tries: int = Field(3, ge=1)
@@ -98,10 +120,25 @@ class TuneSpec(Spec):
             raise ValueError("space: epochs is the budget of every trial; set it beside space")
         return self
 
+    @model_validator(mode="after")
+    def _metric_has_a_direction(self) -> TuneSpec:
+        if self.metric not in DIRECTIONS:
+            raise ValueError(f"metric: choose one of {', '.join(DIRECTIONS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_are_fixed_or_searched(self) -> TuneSpec:
+        for key in self.fixed:
+            if key == "epochs" or key in self.space:
+                raise ValueError(
+                    f"fixed: {key} is {'the budget' if key == 'epochs' else 'searched'}"
+                )
+        return self
+
     @property
-    def mode(self) -> Literal["max", "min"]:
+    def mode(self) -> Mode:
         """Whether larger or smaller values of the metric are better."""
-        return "min" if self.metric == "val/loss" else "max"
+        return DIRECTIONS[self.metric]
 
     def goodness(self, value: float) -> float:
         """A number that is larger for better values of the metric; NaN is the worst."""
@@ -111,4 +148,7 @@ class TuneSpec(Spec):
 
     def identity(self) -> dict[str, object]:
         """What may not change while a search is continued: all but its size and its pace."""
-        return self.model_dump(mode="json", exclude={"trials", "max_concurrent", "max_tries"})
+        told = self.model_dump(mode="json", exclude={"trials", "max_concurrent", "max_tries"})
+        if not self.fixed:  # searches that were begun before there was such a key
+            del told["fixed"]
+        return told

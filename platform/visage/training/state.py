@@ -21,6 +21,8 @@ class Validation:
     score: float
     """What `best` maximises; accuracy for `emotion`."""
     loss: float
+    means: dict[str, float] = field(default_factory=dict)
+    """Everything else that the recipe measured; empty in older states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,8 @@ def validate(
     vector = torch.cat([vector, torch.tensor([samples], dtype=torch.float64)]).to(host.device)
     *added, count = host.add(vector).tolist()
     means = {name: value / count for name, value in zip(names, added, strict=True)}
-    seen = Validation(step=step, score=means.pop("score"), loss=means.pop("loss"))
+    score, loss = means.pop("score"), means.pop("loss")
+    seen = Validation(step=step, score=score, loss=loss, means=means)
     return seen, means
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from visage.errors import CorruptError
@@ -31,11 +31,36 @@ class Seen:
     step: int
     epoch: float
     accuracy: float
+    """The recipe's score, which is the accuracy for `emotion`."""
     loss: float
+    means: Mapping[str, float] = field(default_factory=dict)
+    """What else the recipe reported, by names without `val/`."""
+
+    def has(self, spec: TuneSpec) -> bool:
+        """Whether the metric of the search was reported."""
+        own = ("val/loss", "val/accuracy", "val/score")
+        return spec.metric in own or spec.metric.removeprefix("val/") in self.means
 
     def value(self, spec: TuneSpec) -> float:
-        """The metric of the search."""
-        return self.loss if spec.metric == "val/loss" else self.accuracy
+        """The metric of the search; NaN, which is the worst, if it was not reported."""
+        match spec.metric:
+            case "val/loss":
+                return self.loss
+            case "val/accuracy" | "val/score":
+                return self.accuracy
+            case name:
+                return float(self.means.get(name.removeprefix("val/"), math.nan))
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Seen:
+        """From what a journal or a trial tells; older ones told of score and loss alone."""
+        return cls(
+            step=event["step"],
+            epoch=event["epoch"],
+            accuracy=event["accuracy"],
+            loss=event["loss"],
+            means=dict(event.get("means", {})),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +244,7 @@ def _apply(trials: dict[int, Trial], event: Mapping[str, Any]) -> None:
 
 def _next(trial: Trial, kind: str, event: Mapping[str, Any]) -> Trial:
     if kind == "validated":
-        seen = Seen(**{name: event[name] for name in Seen.__slots__})
+        seen = Seen.of(event)
         trial = replace(trial, seen=(*trial.seen, seen))
         rung = event.get("stopped_at_epoch")
         if rung is not None:
@@ -232,5 +257,5 @@ def _next(trial: Trial, kind: str, event: Mapping[str, Any]) -> Trial:
     raise ValueError(f"kind {kind!r} is unknown")
 
 
-def _plain(seen: Seen) -> dict[str, float]:
-    return {name: getattr(seen, name) for name in Seen.__slots__}
+def _plain(seen: Seen) -> dict[str, Any]:
+    return asdict(seen)

@@ -49,13 +49,13 @@ def grid_point(spec: TuneSpec, number: int) -> dict[str, Value]:
 
 
 def trial_spec(base: TrainSpecT, spec: TuneSpec, values: Mapping[str, Value]) -> TrainSpecT:
-    """The training spec of a trial: the base with the searched keys and the budget replaced.
+    """The training spec of a trial: the base with fixed and searched keys and budget replaced.
 
     Raises:
         SpecError: a key does not exist, or the values contradict each other.
     """
     plain = base.model_dump(mode="json")
-    for key, value in {**values, "epochs": spec.epochs}.items():
+    for key, value in {**spec.fixed, **values, "epochs": spec.epochs}.items():
         _set(plain, key, value)
     told = ", ".join(f"{key}={value}" for key, value in values.items())
     return type(base).parse(plain, origin=f"trial with {told}")
@@ -76,12 +76,12 @@ def _points(spec: TuneSpec, one: ParameterSpec) -> int:
     return len(one.choice) if one.choice else spec.grid_points
 
 
-def _set(values: dict[str, Any], key: str, value: Value | float) -> None:
+def _set(values: dict[str, Any], key: str, value: Value | None) -> None:
     *folders, last = key.split(".")
     at = values
     for name in folders:
         inner = at.get(name)
         if not isinstance(inner, dict):
-            raise SpecError(f"space: {key}: no such key in the training spec; check the spelling")
+            raise SpecError(f"search: {key}: no such key in the training spec; check the spelling")
         at = inner
     at[last] = value

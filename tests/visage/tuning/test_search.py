@@ -161,3 +161,38 @@ def test_the_best_at_a_rung_is_kept_in_any_order_and_about_one_in_r_go_on(
     assert is_kept(last, others, reduction=reduction) == (
         better == 0 or better * reduction < len(values)
     )
+
+
+def test_any_reported_metric_decides_whichever_way_is_better(tmp_path: Path) -> None:
+    """And what decided is in the journal, so that a search opened again decides the same."""
+    spec = made(metric="val/lmd_px", asha=None, trials=3)
+    search = opened(tmp_path, spec)
+    for lmd_px in (4.0, 2.0, 3.0):
+        trial = search.propose()
+        assert trial is not None
+        one = Seen(step=1, epoch=9.0, accuracy=lmd_px, loss=0.0, means={"lmd_px": lmd_px})
+        search.validated(trial.number, one)
+        search.finished(trial.number, [one], exported_step=1)
+    again = opened(tmp_path, spec)
+    assert again.trials == search.trials
+    best = again.best()
+    assert best is not None
+    assert (best.number, best.score(spec)) == (1, 2.0)
+
+
+def test_a_metric_that_was_not_reported_is_the_worst_value(tmp_path: Path) -> None:
+    spec = made(metric="val/lmd_px")
+    one = Seen(step=1, epoch=1.0, accuracy=0.9, loss=0.1)
+    assert not one.has(spec)
+    assert spec.goodness(one.value(spec)) == float("-inf")
+    assert one.has(made(metric="val/score"))
+
+
+def test_a_journal_of_before_tells_of_score_and_loss_alone() -> None:
+    events = [
+        {"event": "begun", "trial": 0, "values": {}},
+        {"event": "validated", "trial": 0, "step": 1, "epoch": 1.0, "accuracy": 0.5, "loss": 2.0},
+    ]
+    (trial,) = replay(events).values()
+    assert trial.score(made()) == 0.5
+    assert trial.score(made(metric="val/loss")) == 2.0

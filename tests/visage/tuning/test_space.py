@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visage.errors import SpecError
+from visage.specs.generator import GeneratorTrainSpec
 from visage.specs.train import EmotionTrainSpec
 from visage.specs.tune import TuneSpec
 from visage.tuning.bayes import Tried, tpe_point
@@ -112,3 +113,38 @@ def test_the_shipped_search_fits_the_shipped_training_presets(preset: str) -> No
     spec = TuneSpec.load(find_preset("tune-emotion"))
     check_space(EmotionTrainSpec.load(find_preset(preset)), spec)
     assert yaml.safe_load(find_preset("tune-emotion").read_text())["epochs"] == spec.epochs
+
+
+def test_the_shipped_search_over_region_weights_fits_the_generator_and_judges_by_landmarks() -> (
+    None
+):
+    spec = TuneSpec.load(find_preset("tune-generator"))
+    base = GeneratorTrainSpec.load(find_preset("generator-small"))
+    check_space(base, spec)
+    made = trial_spec(base, spec, random_point(spec, 0))
+    assert {"losses.style.mouth", "losses.style.eyes", "losses.style.skin"} < set(spec.space)
+    assert (spec.metric, spec.mode) == ("val/lmd_px", "min")
+    assert made.lmd_frames > 0
+    assert (made.max_steps, made.epochs) == (None, spec.epochs)
+
+
+def test_a_fixed_key_is_the_same_in_every_trial_and_must_exist() -> None:
+    spec = made(fixed={"global_batch": 4, "model.dropout": 0.1}, space={"optimizer.lr": LR})
+    for number in range(3):
+        found = trial_spec(small_train_spec(), spec, random_point(spec, number))
+        assert (found.global_batch, found.model.dropout) == (4, 0.1)
+    with pytest.raises(SpecError, match="no such key"):
+        check_space(small_train_spec(), made(fixed={"batch_size": 4}))
+    for fixed, told in (({"epochs": 3}, "budget"), ({"model.dropout": 0.1}, "searched")):
+        with pytest.raises(SpecError, match=told):
+            made(fixed=fixed)
+
+
+def test_a_metric_without_a_direction_is_refused_with_those_that_have_one() -> None:
+    with pytest.raises(SpecError, match="choose one of val/accuracy"):
+        made(metric="val/beauty")
+
+
+def test_a_search_that_was_begun_before_there_were_fixed_keys_is_the_same_search() -> None:
+    assert "fixed" not in made().identity()
+    assert made(fixed={"global_batch": 4}).identity()["fixed"] == {"global_batch": 4}

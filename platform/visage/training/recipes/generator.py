@@ -39,6 +39,7 @@ from visage.training.adversarial import MadePictures
 from visage.training.optimizers import build_optimizer
 from visage.training.recipe import Phase, Sample, Tensors
 from visage.training.recipes.generator_phases import GeneratorSide, JudgeSide, matched_style
+from visage.training.recipes.mouth_check import MouthCheck, is_chosen
 
 __all__ = ["GeneratorRecipe"]
 
@@ -53,6 +54,8 @@ class GeneratorRecipe:
 
     def __init__(self, spec: GeneratorTrainSpec, manifest: Manifest, device: torch.device) -> None:
         self.spec = spec
+        self._val_rows = manifest.rows("val")
+        self._mouths = MouthCheck()
         self._network = _perceptual(spec, device)
         self._patterns = _style_patterns(spec, device)
         torch.manual_seed(seed_of(spec.seed, "weights"))
@@ -121,10 +124,12 @@ class GeneratorRecipe:
             "is_foreign": is_foreign,
             "step": torch.full((len(batch),), float(batch.step), device=device),
             "place": torch.arange(len(batch)),
+            "row": torch.from_numpy(np.asarray(batch.ids)),
+            "source_points": arrays["source_points"],
         }
 
     def validate(self, model: nn.Module, tensors: Tensors) -> dict[str, Tensor]:
-        """L1 of mouth and frame, PSNR, sharpness; the same of the source as it is."""
+        """L1 of mouth and frame, PSNR, sharpness, LMD if asked; the same of the source as it is."""
         made, target = model(tensors["conditions"]).float(), tensors["target"]
         l1, mouth_l1, psnr = _errors(made, target, tensors["regions"])
         copy_l1, copy_mouth_l1, copy_psnr = _errors(tensors["source"], target, tensors["regions"])
@@ -138,7 +143,32 @@ class GeneratorRecipe:
         }
         if self.spec.report_cpbd and self.spec.model.size >= BLOCK:
             sums |= {"cpbd": _sharpness(made), "true_cpbd": _sharpness(target)}
+        if self.spec.lmd_frames:
+            sums |= self._mouth_sums(made, tensors)
         return sums
+
+    def _mouth_sums(self, made: Tensor, tensors: Tensors) -> dict[str, Tensor]:
+        """LMD of the frames that are looked at, weighted so that the split's mean is theirs."""
+        frames = min(self.spec.lmd_frames, self._val_rows)
+        errors = [
+            self._mouths(
+                _pixels(_levels(made[at])),
+                _pixels(_levels(tensors["target"][at])),
+                points=tensors["points"][at].cpu().numpy(),
+                source=tensors["source_points"][at].cpu().numpy(),
+                key=row,
+            )
+            for at, row in enumerate(tensors["row"].tolist())
+            if is_chosen(row, rows=self._val_rows, frames=frames)
+        ]
+        weight = self._val_rows / frames
+        found = {
+            "lmd_px": sum(one.lmd_px for one in errors),
+            "copy_lmd_px": sum(one.copy_lmd_px for one in errors),
+            "lmd_unseen": sum(not one.was_seen for one in errors),
+        }
+        return {name: torch.tensor(value * weight, dtype=torch.float64)
+                for name, value in found.items()}  # fmt: skip
 
     def samples(self, model: nn.Module, tensors: Tensors) -> list[Sample]:
         """One picture: a row a sample, source | map | target | generated | matched pattern."""
