@@ -98,3 +98,9 @@ def test_no_pod_reaches_the_metadata_service_of_its_machine() -> None:
     ]
     assert blocks
     assert all("169.254.0.0/16" in block["except"] for block in blocks)
+
+
+def test_no_two_clusters_share_a_name_and_with_it_the_service_of_their_heads() -> None:
+    names = [one.document["metadata"]["name"] for one in OBJECTS]
+    assert len(set(names)) == len(names) == 4
+    assert {one.document["metadata"]["namespace"] for one in OBJECTS} == {"visage"}
