@@ -107,8 +107,8 @@ def _check(job: AnimateJob) -> None:
 
 
 def _portrait(job: AnimateJob, sandbox: MediaSandbox, head: TalkingHead) -> Portrait:
-    image = sandbox.decode_image(job.portrait.read_bytes())
     try:
+        image = sandbox.decode_image(job.portrait.read_bytes())
         return read_portrait(
             image, open_provider(job.faces), size=head.generator.spec.size, spec=job.spec.portrait
         )

@@ -1,0 +1,119 @@
+"""`visage animate` as a person meets it: one sentence where it cannot be, a video where it can."""
+
+from __future__ import annotations
+
+import json
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from made_scenes import scene
+from tiny_talking_head import publish_tiny_head
+from typer.testing import CliRunner
+
+from visage.media.image import encode_jpeg
+from visage.synth.spec import VoxCeleb2Spec
+from visage.synth.takes import shoot, takes_of
+from visage.tracking.registry import Registry, committed_weights
+from visage_jobs.cli import app
+from visage_jobs.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a registered tiny model, a drawn portrait and a second of sound."""
+    root = tmp_path_factory.mktemp("animate")
+    uri = publish_tiny_head(root / "ws")
+    registry = Registry(Workspace.open(str(root / "ws")).tracking_uri())
+    version = registry.register("talking-head", uri=uri, digest=committed_weights(uri).digest())
+    registry.set_alias("talking-head", "champion", version.version, expected=None)
+    spec = VoxCeleb2Spec(identities=1, test_identities=0, clips=1, seconds=0.5, size=512)
+    picture = next(shoot(spec, takes_of(spec)[0]).frames())
+    (root / "portrait.jpg").write_bytes(encode_jpeg(picture, 92))
+    (root / "scene.jpg").write_bytes(encode_jpeg(scene(3, height=300, width=400)))
+    (root / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
+    _sound(root / "speech.wav", 1.0)
+    _sound(root / "short.wav", 0.1)
+    _sound(root / "silent.wav", 1.0, level=0.0)
+    return root
+
+
+def _sound(path: Path, seconds: float, *, level: float = 0.4) -> None:
+    noise = np.random.default_rng(0).uniform(-level, level, round(seconds * 16_000))
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, 16_000, 0, "NONE", ""))
+        out.writeframes(np.round(noise * 32767).astype("<i2").tobytes())
+
+
+def _animate(site: Path, out: Path, *words: str, **changes: str) -> tuple[int, str, str]:
+    given = {"portrait": "portrait.jpg", "audio": "speech.wav", **changes}
+    flags = [text for name, file in given.items() for text in (f"--{name}", str(site / file))]
+    options = ["--out", str(out), "--workspace", str(site / "ws"), *words]
+    result = CliRunner().invoke(app, ["animate", *flags, *options])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, " ".join(result.stderr.split())
+
+
+def test_a_portrait_and_a_sound_become_a_video_that_says_what_it_is(site: Path, tmp_path: Path):
+    out = tmp_path / "out.mp4"
+    code, told, said = _animate(site, out, "--fps", "24", "--size", "64", "--json")
+    assert code == 0, said
+    result = json.loads(told)
+    assert (result["frames"], result["style"], result["fps"]) == (24, "plain", 24)
+    with av.open(str(out)) as found:
+        facts = json.loads(found.metadata["comment"])
+    assert facts["what"].startswith("synthetic")
+    assert facts["style"] == "plain"
+    assert len(facts["portrait_sha256"]) == len(facts["audio_sha256"]) == 64
+
+
+def test_silence_is_rendered_and_told(site: Path, tmp_path: Path):
+    code, _, said = _animate(site, tmp_path / "out.mp4", "--size", "64", audio="silent.wav")
+    assert code == 0
+    assert "silent" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "code", "sentence"),
+    [
+        ((), {"audio": "short.wav"}, 1, "0.10 s of sound; at least 0.3 s are needed"),
+        ((), {"portrait": "scene.jpg"}, 1, "scene.jpg: no face was found"),
+        ((), {"portrait": "torn.jpg"}, 1, "torn.jpg"),
+        ((), {"portrait": "none.jpg"}, 2, "there is no such file"),
+        ((), {"audio": "portrait.jpg"}, 1, "portrait.jpg"),
+        (("--style", "opera"), {}, 2, "this model has plain, loud"),
+        (("--style", "../up"), {}, 2, "use letters"),
+        (("--style", "plain", "--style-clip", "x.mp4"), {}, 2, "give one of them"),
+        (("--model", "talking-head@nobody"), {}, 1, "visage demo"),
+        (("--set", "crf=99"), {}, 2, "crf"),
+        (("--fps", "12"), {}, 2, "24"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_leaves_nothing(
+    words, changes, code, sentence, site: Path, tmp_path: Path
+):
+    found, _, said = _animate(site, tmp_path / "out.mp4", *words, **changes)
+    assert (found, sentence in said) == (code, True), said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out.avi", "nowhere/out.mp4"])
+def test_a_place_for_the_video_that_cannot_be_is_refused_first(name, site: Path, tmp_path: Path):
+    code, _, said = _animate(site, tmp_path / name)
+    assert code == 2
+    assert "--out" in said
+
+
+def test_without_a_model_it_says_how_to_get_one(site: Path, tmp_path: Path):
+    result = CliRunner().invoke(
+        app,
+        ["animate", "--portrait", str(site / "portrait.jpg"), "--audio", str(site / "speech.wav"),
+         "--out", str(tmp_path / "o.mp4"), "--workspace", str(tmp_path / "empty")],
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "visage demo" in " ".join(result.stderr.split())
+    assert "visage assemble" in " ".join(result.stderr.split())
