@@ -191,6 +191,7 @@ def test_both_tables_are_printed_with_their_baselines(job: HeadEvaluationJob) ->
 
 
 @pytest.mark.ray
+@pytest.mark.filterwarnings("default")  # Ray and its parts warn in their own name
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_command_compares_on_a_real_ray(job: HeadEvaluationJob) -> None:
     result = CliRunner().invoke(app, _words(job, "--json"))

@@ -231,6 +231,7 @@ def test_a_mistake_is_a_sentence(more: list[str], code: int, told: str, job: Ren
 
 
 @pytest.mark.ray
+@pytest.mark.filterwarnings("default")  # Ray and its parts warn in their own name
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_command_renders_on_a_real_ray_and_a_second_time_makes_nothing(job: RenderJob) -> None:
     for videos, status in ((2, "rendered"), (0, "reused")):

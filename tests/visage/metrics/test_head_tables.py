@@ -79,6 +79,7 @@ def test_the_spread_is_between_clips_and_one_clip_has_none() -> None:
 
 
 def test_a_win_goes_the_way_of_its_column_and_a_tie_is_none() -> None:
-    mine = [{"cpbd": 0.5, "lmd": 1.0}, {"cpbd": 0.5, "lmd": 2.0}, {"cpbd": 0.1, "lmd": 3.0}]
+    mine = [{"cpbd": 0.5, "lmd": 1.0}, {"cpbd": 0.5, "lmd": 2.0}, {"cpbd": 0.6, "lmd": 0.5}]
     theirs = [{"cpbd": 0.4, "lmd": 2.0}, {"cpbd": 0.5, "lmd": 2.0}, {"cpbd": 0.4, "lmd": 1.0}]
-    assert wins(mine, theirs) == {"cpbd": 1, "lmd": 1}
+    assert wins(mine, theirs) == {"cpbd": 2, "lmd": 2}
+    assert wins(theirs, mine) == {"cpbd": 0, "lmd": 0}
