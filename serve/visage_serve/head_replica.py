@@ -71,8 +71,15 @@ class HeadReplica:
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self, spec: dict[str, Any], pinned: PinnedModel
     ) -> None:
-        self._service = _open_service(ServeSpec.parse(spec), pinned)
+        self._scratch = Scratch()
+        self._service = _open_service(ServeSpec.parse(spec), pinned, self._scratch)
         await self._service.prove()
+
+    def __del__(self) -> None:
+        """Ray calls this when the replica has drained."""
+        scratch = getattr(self, "_scratch", None)
+        if scratch is not None:
+            scratch.close()
 
     async def animate(self, order: Order) -> Video | Declined:
         """One video, or why there is none; ends within a chunk when the caller leaves."""
@@ -179,7 +186,7 @@ def _unavailable(reason: str) -> Refusal:
     return Refusal(503, "not_ready", reason, headers={"Retry-After": "5"})
 
 
-def _open_service(spec: ServeSpec, pinned: PinnedModel) -> HeadService:
+def _open_service(spec: ServeSpec, pinned: PinnedModel, scratch: Scratch) -> HeadService:
     """Everything a replica holds; slow, and the only place that loads the model."""
     import torch
 
@@ -204,5 +211,5 @@ def _open_service(spec: ServeSpec, pinned: PinnedModel) -> HeadService:
         model=head_reply(spec.heads, pinned),
         studio=studio,
         shelf=StyleShelf(head, spec.heads.styles_uri),
-        scratch=Scratch(),
+        scratch=scratch,
     )

@@ -159,7 +159,7 @@ def test_a_client_that_leaves_makes_room_for_the_next(endpoint: Endpoint, portra
 
 @pytest.mark.ray
 def test_a_killed_renderer_is_replaced_and_emotion_answers_all_the_while(
-    endpoint: Endpoint, heads: TalkingHeadClient, portrait: bytes
+    endpoint: Endpoint, portrait: bytes
 ) -> None:
     import ray
 
@@ -183,7 +183,8 @@ def test_a_killed_renderer_is_replaced_and_emotion_answers_all_the_while(
     asking.start()
     try:
         ray.kill(ray.get_actor(replica["name"], namespace=replica["namespace"]))
-        assert heads.animate(portrait, speech_wav(0.4), size=64).frames == 12
+        with TalkingHeadClient(endpoint.url, budget_s=3 * PATIENCE_S) as client:
+            assert client.animate(portrait, speech_wav(0.4), size=64).frames == 12
     finally:
         done.set()
         asking.join(timeout=PATIENCE_S)

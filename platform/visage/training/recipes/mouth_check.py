@@ -2,11 +2,12 @@
 
 A loss that weighs regions cannot judge its own weights. This can: landmarks are looked for in the
 generated frame and, in the same way, in the true one, and the mouths are compared as LMD does
-(models.md A-M): centred on their mean, in pixels of a 512 x 512 picture. A frame in which no
-landmarks are to be believed counts as if the source had been shown unchanged.
+(models.md A-M): centred on their mean, in pixels of a 512 x 512 picture.
 
-Whether they are to be believed is asked of the predictor itself: on a face, two fits that start
-apart come together; on anything else they do not.
+Whether landmarks are to be believed is asked of the predictor itself: on a face, two fits that
+start apart come together; on anything else they do not. A frame without believable landmarks never
+counts for less than the source shown unchanged, nor for less than where they were put: else noise
+would be better than a face that is a little blurred.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class MouthError:
     """What one frame is off by."""
 
     lmd_px: float
-    """Pixels of 512."""
+    """Pixels of 512; not below `copy_lmd_px` if no face was seen."""
     copy_lmd_px: float
     """The same of the source frame, by the landmarks that it was stored with."""
     was_seen: bool
-    """Whether landmarks were found; if not, `lmd_px` is `copy_lmd_px`."""
+    """Whether the landmarks are to be believed."""
 
 
 class MouthCheck:
@@ -69,17 +70,17 @@ class MouthCheck:
         """
         unit = REFERENCE_PX / made.shape[0]
         copied = _lmd(points, source) * unit
-        found = self._found(made, points)
-        if found is None:
-            return MouthError(lmd_px=copied, copy_lmd_px=copied, was_seen=False)
         if key not in self._true:
-            seen = self._found(target, points)
-            self._true[key] = points if seen is None else seen
+            found, was_seen = self._found(target, points)
+            self._true[key] = found if was_seen else points
+        found, was_seen = self._found(made, points)
         off = _lmd(self._true[key], found) * unit
-        return MouthError(lmd_px=off, copy_lmd_px=copied, was_seen=True)
+        return MouthError(
+            lmd_px=off if was_seen else max(off, copied), copy_lmd_px=copied, was_seen=was_seen
+        )
 
-    def _found(self, picture: Image, near: Landmarks) -> Landmarks | None:
-        """The landmarks about where they should be, in pixels of the picture, or None."""
+    def _found(self, picture: Image, near: Landmarks) -> tuple[Landmarks, bool]:
+        """Landmarks about where they should be, in pixels of the picture; and if to be believed."""
         if self._provider is None:
             self._provider = self._open()
         zoom = max(1.0, LEAST_SIDE_PX / picture.shape[0])
@@ -95,9 +96,8 @@ class MouthCheck:
             for sign in (-1, 1)
         )
         apart = float(np.median(np.linalg.norm(one - other, axis=1))) / size
-        if apart > MOST_APART:
-            return None
-        return np.asarray(((one + other) / 2 + 0.5) / zoom - 0.5, np.float32)
+        found = np.asarray(((one + other) / 2 + 0.5) / zoom - 0.5, np.float32)
+        return found, apart <= MOST_APART
 
 
 def is_chosen(row: int, *, rows: int, frames: int) -> bool:
