@@ -232,7 +232,7 @@ def _on_ray(job: RenderJob, setting: RenderSetting, plan: BatchPlan) -> Iterator
             "device": job.device,
             "faces": job.faces,
             "root": plan.table.files.uri,
-            "out": job.out,
+            "out": open_store(job.out).uri,  # absolute: actors stand elsewhere
         }
         least, most = _pool(job, len(plan.tasks), ray.cluster_resources())
         items = [{"task": task.to_json()} for task in plan.tasks]

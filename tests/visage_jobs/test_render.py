@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from visage.media.video_writer import write_video
 from visage.rendering.batch_plan import BatchPlan
 from visage.rendering.clip_store import ClipStore
 from visage.rendering.keys import RenderSetting
-from visage.rendering.outcome import Outcome
+from visage.rendering.outcome import Outcome, Rendered
 from visage.rendering.row_worker import RowWorker
 from visage.store.open import open_store
 from visage.synth.ravdess import take_frames, takes_of
@@ -143,24 +144,34 @@ def test_a_style_of_the_workspace_is_found_where_it_lies(job: RenderJob, ground:
     card = tiny_card("mine", seed=9)
     save_style_card(open_store(job.workspace.root), "styles/mine", card)
     (ground / "media" / "mine.csv").write_text("portrait,audio,style\nperson0.png,say0.wav,mine\n")
-    mine = RenderJob(
-        workspace=job.workspace, rows=str(ground / "media" / "mine.csv"), out=job.out,
-        model=job.model, spec=FAST, faces="dlib68",
-    )  # fmt: skip
-    done = run_render(mine, work=_here)
+    done = run_render(replace(job, rows=str(ground / "media" / "mine.csv")), work=_here)
     assert done.rows[0].status == "rendered"
 
 
 def test_a_ravdess_folder_is_rendered_with_its_own_faces_and_sounds(
     job: RenderJob, ground: Path
 ) -> None:
-    folder = RenderJob(
-        workspace=job.workspace, rows=str(ground / "media" / "Actor_01"), out=job.out,
-        model=job.model, spec=FAST, faces="dlib68",
-    )  # fmt: skip
-    done = run_render(folder, work=_here)
+    done = run_render(replace(job, rows=str(ground / "media" / "Actor_01")), work=_here)
     assert [one.status for one in done.rows] == ["rendered", "rendered"]
     assert {one.row.portrait for one in done.rows} == {"01-01-01-01-01-01-01.mp4"}
+
+
+def test_a_table_and_its_videos_may_lie_in_a_bucket(
+    job: RenderJob, ground: Path, s3_uri: str
+) -> None:
+    bucket = open_store(s3_uri)
+    for path in (ground / "media").iterdir():
+        if path.is_file():
+            bucket.upload(f"in/{path.name}", path)
+    there = replace(job, rows=f"{s3_uri}/in/rows.csv", out=f"{s3_uri}/out")
+    done = run_render(there, work=_here)
+    statuses = [one.status for one in done.rows]
+    assert statuses == ["rendered", "rendered", "rendered", "rejected", "rejected"]
+    again = run_render(there, work=lambda *_: pytest.fail("there was nothing to do"))
+    assert [one.status for one in again.rows][:3] == ["reused"] * 3
+    found = done.rows[0].outcome
+    assert isinstance(found, Rendered)
+    assert bucket.at("out").get(found.video)[4:8] == b"ftyp"
 
 
 def test_no_model_is_a_sentence_that_says_how_to_get_one(job: RenderJob, tmp_path: Path) -> None:

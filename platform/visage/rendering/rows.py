@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +84,14 @@ def read_rows(source: str, *, root: str | None = None) -> RenderTable:
         if root is not None:
             raise SpecError("--root belongs to a table; a RAVDESS folder is its own root")
         return _ravdess(source)
-    folder, _, name = (source if "/" in source else f"./{source}").rpartition("/")
-    body = open_files(folder or "/").read(name)
+    folder, _, name = _absolute(source).rpartition("/")
+    folder = folder or "/"
+    body = open_files(folder).read(name)
     records, notes = _records(body, suffix, source)
     rows = tuple(_row(number, record) for number, record in enumerate(records, 1))
     _check(rows, source)
-    return RenderTable(
-        source=source, files=open_files(root or folder or "/"), rows=rows, notes=notes
-    )
+    files = open_files(folder if root is None else _absolute(root))
+    return RenderTable(source=source, files=files, rows=rows, notes=notes)
 
 
 def checked_path(files: CorpusFiles, path: str) -> str:
@@ -119,6 +120,11 @@ def checked_path(files: CorpusFiles, path: str) -> str:
 def is_clip(path: str) -> bool:
     """Whether a portrait is a clip, whose first frame is taken."""
     return media_kind(path) == "video"
+
+
+def _absolute(place: str) -> str:
+    """A path from the root of the file system, so that every process means the same; or a URI."""
+    return place if "://" in place else os.path.abspath(os.path.expanduser(place))
 
 
 def _is_folder(source: str) -> bool:

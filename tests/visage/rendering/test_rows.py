@@ -55,6 +55,15 @@ def test_paths_may_begin_elsewhere_than_beside_the_table(tmp_path: Path) -> None
     assert found.files.uri == str(tmp_path / "media")
 
 
+def test_a_table_named_from_where_one_stands_means_the_same_to_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _jsonl(tmp_path / "rows.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert read_rows("rows.jsonl").files.uri == str(tmp_path)
+    assert read_rows("./rows.jsonl", root="media").files.uri == str(tmp_path / "media")
+
+
 def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("portrait,audio,styel\na.png,b.wav,loud\n")
     assert read_rows(str(tmp_path / "rows.csv")).notes == ("columns not read: styel",)
