@@ -202,7 +202,7 @@ class _Verdicts(_Unsaved, FIFOScheduler):  # type: ignore[misc]  # Ray ships no 
     def _take(self, number: int, result: Mapping[str, Any]) -> bool:
         goes_on = True
         if result.get("kind") == "validated":
-            goes_on = self._validated(number, Seen.of(result))
+            goes_on = self._validated(number, Seen.of(result["seen"][0]))
         elif result.get("kind") == "finished":
             seen = [Seen.of(one) for one in result["seen"]]
             self._search.finished(number, seen, exported_step=result["exported_step"])

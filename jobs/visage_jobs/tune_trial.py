@@ -105,16 +105,15 @@ class TrialRun(ray.tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         if event.get("type") != "validation" or self._stop.is_set():
             return
         self._go.clear()
-        self._told.put(
-            {
-                "kind": "validated",
-                "step": event["step"],
-                "epoch": event["step"] * self._config["batch"] / self._config["samples"],
-                "accuracy": event["score"],
-                "loss": event["loss"],
-                "means": dict(event["means"]),
-            }
+        seen = Seen(
+            step=event["step"],
+            epoch=event["step"] * self._config["batch"] / self._config["samples"],
+            accuracy=event["score"],
+            loss=event["loss"],
+            means=dict(event["means"]),
         )
+        # in a list, as Tune flattens mappings in what it is told
+        self._told.put({"kind": "validated", "seen": [asdict(seen)]})
         while not self._go.wait(POLL_S):
             if self._stop.is_set():
                 return
