@@ -55,6 +55,7 @@ def ray_session(
             ray.init(address=address, **quiet)
         else:
             ray.init(
+                address="local",  # unasked, Ray would join a head that somebody else runs here
                 num_cpus=cpus or max(4, usable_cpus()),
                 include_dashboard=dashboard,
                 object_store_memory=OBJECT_STORE_BYTES,
