@@ -134,8 +134,8 @@ class RemoteHeads:
         try:
             async with asyncio.timeout(ANSWER_S):
                 found: StylesReply = await self._handle.styles.remote()
-        except TimeoutError:
-            raise _unavailable(f"no replica answered within {ANSWER_S:g} s") from None
+        except (TimeoutError, RayServeException, RayActorError) as err:
+            raise _unavailable(f"no replica answers: {type(err).__name__}") from None
         return found
 
     async def prove(self) -> None:
@@ -143,8 +143,8 @@ class RemoteHeads:
         try:
             async with asyncio.timeout(self.spec.health_timeout_s + HEALTH_GRACE_S):
                 problem: str | None = await self._handle.prove.remote()
-        except TimeoutError:
-            problem = "no replica of the talking head answers"
+        except (TimeoutError, RayServeException, RayActorError) as err:
+            problem = f"no replica of the talking head answers: {type(err).__name__}"
         if problem is not None:
             raise HeadsNotReadyError(problem)
 

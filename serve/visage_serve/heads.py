@@ -148,8 +148,8 @@ class HeadService:
                 raise HeadsNotReadyError(
                     f"no frame was rendered within {timeout_s:g} s; the replica is stuck"
                 ) from None
-            except Refusal as err:
-                raise HeadsNotReadyError(f"the proof failed: {err}") from None
+            except Exception as err:  # whatever it is, this replica renders nothing
+                raise HeadsNotReadyError(f"the proof failed: {err}") from err
 
     def close(self) -> None:
         """Start nothing more; what is in a thread ends by itself."""

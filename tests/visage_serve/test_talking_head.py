@@ -366,6 +366,14 @@ def test_a_renderer_that_gives_no_frame_is_not_ready_and_recovers(heads):
     assert again.status_code == 200
 
 
+def test_a_model_that_cannot_render_is_not_ready_whatever_the_error(heads):
+    bench = heads()
+    bench.studio.trouble = RuntimeError("no kernel")
+    answer = bench.ask("GET", "/readyz")
+    assert (answer.status_code, error_of(answer).code) == (503, "not_ready")
+    assert bench.left() == []
+
+
 def test_the_next_frame_of_a_long_video_is_proof_enough(heads):
     bench = heads(health_period_s=0.01, health_timeout_s=10.0)
 

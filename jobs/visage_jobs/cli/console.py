@@ -85,7 +85,8 @@ def emit(result: Mapping[str, object], *, as_json: bool, table: Callable[[], obj
         return
     from rich.console import Console
 
-    Console().print(table())
+    shown = table()
+    Console().print(shown, soft_wrap=isinstance(shown, str))  # a command to paste stays whole
 
 
 class Stages:
