@@ -62,10 +62,11 @@ class ClipRowMaker:
         """Segments of one clip.
 
         Raises:
-            MediaError: `no_audio`, `too_short`, `too_long`, `no_face`, or what the decoders say.
+            MediaError: `no_audio`, `too_short`, `too_long`, `scene_cut`, `no_face`,
+                `several_faces`, `profile`, `face_too_small`, or what the decoders say.
         """
         path = root / record.path
-        with stage(seconds, "decode"):
+        with stage(seconds, "decode", self.sandbox):
             sound = self._sound(record, path)
         truth = read_truth(root, record)
         clip = track_clip(
@@ -76,13 +77,13 @@ class ClipRowMaker:
             truth=None if truth is None else truth.points,
             seconds=seconds,
         )
-        heard = None if sound is None else len(sound)
-        frames = self._frames_at_60_hz(record, len(clip) / clip.info.fps, heard)
-        with stage(seconds, "crop"):
+        origin_s, sound = _in_step(clip, sound)
+        frames = self._frames_at_60_hz(record, clip.duration_s - origin_s, sound)
+        with stage(seconds, "crop", self.sandbox):
             pictures, torso = self._pictures(path, clip)
-        with stage(seconds, "lift"):
-            arrays = self._arrays(clip, sound, frames, torso)
-        with stage(seconds, "write"):
+        with stage(seconds, "lift", self.sandbox):
+            arrays = self._arrays(clip, origin_s, sound, frames, torso)
+        with stage(seconds, "write", self.sandbox):
             shared = {
                 "group": record.group,
                 "style": record.style,
@@ -91,7 +92,7 @@ class ClipRowMaker:
                 "size": self.spec.size,
                 **_references(clip, pictures),
             }
-            return list(self._segments(record.key, clip, arrays, pictures, shared))
+            return list(self._segments(record.key, clip, origin_s, arrays, pictures, shared))
 
     def _sound(self, record: Record, path: Path) -> Floats | None:
         """The sound at 16 kHz, or None where there is none and silence may stand for it."""
@@ -104,28 +105,27 @@ class ClipRowMaker:
             return None
         raise MediaError("no_audio", f"{record.key}: the clip has no sound")
 
-    def _frames_at_60_hz(self, record: Record, picture_s: float, samples: int | None) -> int:
+    def _frames_at_60_hz(self, record: Record, picture_s: float, sound: Floats | None) -> int:
         """How many frames both picture and sound, if there is any, cover."""
-        duration_s = picture_s if samples is None else min(picture_s, samples / SAMPLE_RATE)
+        duration_s = picture_s if sound is None else min(picture_s, len(sound) / SAMPLE_RATE)
         if duration_s < self.spec.shortest_s:
             raise MediaError(
                 "too_short",
-                f"{record.key}: {duration_s:.2f} s of picture and sound; at least "
+                f"{record.key}: {max(0.0, duration_s):.2f} s of picture and sound; at least "
                 f"{self.spec.shortest_s} s are needed",
-            )
-        if duration_s > self.spec.longest_s:
-            raise MediaError(
-                "too_long",
-                f"{record.key}: {duration_s:.0f} s; at most {self.spec.longest_s:.0f} s at once: "
-                "cut the clip, or raise longest_s",
             )
         return len(steady_times(duration_s, FPS))
 
     def _arrays(
-        self, clip: TrackedClip, sound: Floats | None, frames: int, torso: Floats | None
+        self,
+        clip: TrackedClip,
+        origin_s: float,
+        sound: Floats | None,
+        frames: int,
+        torso: Floats | None,
     ) -> ClipArrays:
         """The whole clip at 60 Hz; `torso` is that of the source's frames."""
-        wanted = np.arange(frames) / FPS
+        wanted = origin_s + np.arange(frames) / FPS
         points = resample_track(clip.points, clip.times_s, wanted).astype(np.float32)
         pose = resample_track(clip.pose, clip.times_s, wanted)
         head: LiftedHead = lift_heads(points, pose, Camera.of_size(self.spec.size))
@@ -161,14 +161,23 @@ class ClipRowMaker:
         return bodies, torso
 
     def _segments(
-        self, key: str, clip: TrackedClip, arrays: ClipArrays, pictures: list[bytes], shared: Row
+        self,
+        key: str,
+        clip: TrackedClip,
+        origin_s: float,
+        arrays: ClipArrays,
+        pictures: list[bytes],
+        shared: Row,
     ) -> Iterator[Row]:
         frames = len(arrays)
         count = max(1, int(frames / FPS / self.spec.segment_s))
         bounds = np.round(np.linspace(0, frames, count + 1)).astype(int)
-        at = np.round(clip.times_s * FPS).astype(int)
+        at = np.round((clip.times_s - origin_s) * FPS).astype(int)
+        is_first = np.diff(at, prepend=-1) > 0  # of the frames that fall on one place
         for start, stop in pairwise(bounds.tolist()):
-            inside = np.flatnonzero((at >= start) & (at < stop))
+            inside = np.flatnonzero((at >= start) & (at < stop) & clip.seen & is_first)
+            if not len(inside):
+                continue
             yield {
                 "key": f"{key}@{start / FPS:.2f}",
                 "start_s": start / FPS,
@@ -177,6 +186,15 @@ class ClipRowMaker:
                 **pack_clip(_cut(arrays, start, stop)),
                 **shared,
             }
+
+
+def _in_step(clip: TrackedClip, sound: Floats | None) -> tuple[float, Floats | None]:
+    """When both picture and sound have begun, counted from the take's first frame, and the sound
+    from then on. Which of them begins first is for the container to say."""
+    if sound is None:
+        return 0.0, None
+    late_s = clip.start_s - clip.info.audio_start_s  # of the picture
+    return max(0.0, -late_s), sound[max(0, round(late_s * SAMPLE_RATE)) :]
 
 
 def _cut(arrays: ClipArrays, start: int, stop: int) -> ClipArrays:

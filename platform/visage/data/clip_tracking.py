@@ -1,10 +1,10 @@
 """The first half of preparing a clip: follow its face, and put the head into space; no sound.
 
-    frames ─► 68 points (true ones of a drawn clip, else tracked) ─► one steady square crop
+    frames ─► 68 points (true ones of a drawn clip, else tracked) ─► one take ─► one square crop
            ─► head pose, smoothed ─► shape without pose ─► key motions
 
-Frames are decoded a bounded run at a time and again for the pictures; no clip is ever held whole
-(models.md part D, A.5, A.6).
+Frames are decoded a bounded run at a time. Those of a short clip are kept for its pictures, a long
+one is decoded again: no clip is ever held whole (models.md part D, A.5, A.6).
 """
 
 from __future__ import annotations
@@ -12,21 +12,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visage.data.clip_takes import Take, check_turn, choose_take, seen_part
+from visage.data.clip_times import fill_gaps, frame_times, smoothed_in_time
+from visage.data.kept_frames import FrameKeeper, KeptFrames
 from visage.errors import MediaError
 from visage.faces.crop import SquareCrop, crop_around
-from visage.faces.lift import LiftedHead, lift_heads, measure_poses, smoothed
+from visage.faces.lift import LiftedHead, lift_heads, measure_poses
 from visage.faces.provider import FaceProvider
 from visage.faces.style_references import KeyMotions, find_key_motions
-from visage.faces.track import track_face
+from visage.faces.track import FaceTracker
 from visage.media.image import Image
 from visage.media.sandbox import MediaSandbox
-from visage.media.video import VideoInfo
+from visage.media.scenes import SceneWatch
+from visage.media.video import TimedFrame, VideoInfo
 from visage.models.projection import Camera
 from visage.specs.prepare import ClipPrepareSpec
 
@@ -38,13 +43,20 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrackedClip:
-    """What was found in the frames of one clip, at the times of the frames."""
+    """What was found in the frames of one take, at the times of the frames."""
 
     info: VideoInfo
+    """Of the whole clip."""
+    first: int
+    """Frame of the clip with which the take begins."""
+    start_s: float
+    """When that frame is shown, on the clock of the container (as `info.audio_start_s`)."""
     crop: SquareCrop
     """From the source to the pictures."""
     times_s: Doubles
     """When each frame is shown, counted from the first; increasing, shape (n,)."""
+    seen: NDArray[np.bool_]
+    """Whether the face was found in a frame, shape (n,); elsewhere its points are interpolated."""
     points: Floats
     """Pixels of the crop, shape (n, 68, 2)."""
     pose: Doubles
@@ -52,11 +64,29 @@ class TrackedClip:
     head: LiftedHead
     """The same in object coordinates."""
     motions: KeyMotions
-    """Neutral frame and style references."""
+    """Neutral frame and style references, among the frames in which the face was seen."""
+    kept: KeptFrames | None = field(default=None, repr=False)
+    """What the pictures need of the n frames, if it was little enough to be kept."""
 
     def __len__(self) -> int:
         """Frames."""
         return len(self.points)
+
+    @property
+    def duration_s(self) -> float:
+        """Until the last frame was shown for as long as frames usually are."""
+        usual = float(np.median(np.diff(self.times_s))) if len(self) > 1 else 1 / self.info.fps
+        return float(self.times_s[-1]) + usual
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reading:
+    """All frames of a clip, seen once."""
+
+    times_s: Doubles
+    cuts: list[int]
+    tracker: FaceTracker | None
+    keeper: FrameKeeper
 
 
 def track_clip(
@@ -68,27 +98,40 @@ def track_clip(
     truth: Floats | None = None,
     seconds: dict[str, float] | None = None,
 ) -> TrackedClip:
-    """Follow the one face of a clip through all of its frames.
+    """Follow the one face of a clip through one take.
 
     Args:
         truth: The points of every frame in its pixels, (n, 68, 2), where they are known; no face
-            is looked for then, and nothing is smoothed but the pose.
+            is looked for then, the clip counts as one take, and nothing is smoothed but the pose.
         seconds: Collects time by stage.
 
     Raises:
-        MediaError: `no_face`, `face_too_small`, or what the decoders say.
+        MediaError: `too_long`, `scene_cut`, `no_face`, `several_faces`, `profile`,
+            `face_too_small`, or what the decoders say.
     """
     spent = {} if seconds is None else seconds
-    with stage(spent, "decode"):
+    with stage(spent, "decode", sandbox):
         info = sandbox.probe_video(path)
-    source = truth
-    if source is None:
-        with stage(spent, "faces"):
-            found = track_face(sandbox.iter_frames(path, info), provider)
-            sigma = spec.points_sigma_s * info.fps
-            source = smoothed(found.astype(np.float64), sigma).astype(np.float32)
-    with stage(spent, "lift"):
-        return _lifted(info, source, spec)
+    if info.duration_s > spec.longest_s:
+        raise MediaError(
+            "too_long",
+            f"{path.name}: {info.duration_s:.0f} s; at most {spec.longest_s:.0f} s at once: "
+            "cut the clip, or raise longest_s",
+        )
+    reading = _read(path, info, None if truth is not None else provider, sandbox, spec, spent)
+    with stage(spent, "lift", sandbox):
+        if truth is None:
+            take, source, seen = _found(reading, spec)
+        else:
+            take, source = Take(start=0, stop=len(truth)), truth
+            seen = np.ones(len(truth), np.bool_)
+        if len(reading.times_s) < take.stop:
+            raise MediaError(
+                "truncated",
+                f"{path.name}: {len(reading.times_s)} frames of {len(source)} whose points are "
+                "known",
+            )
+        return _lifted(info, reading, take, source, seen, spec)
 
 
 def iter_pictures(path: Path, clip: TrackedClip, sandbox: MediaSandbox) -> Iterator[Image]:
@@ -97,10 +140,12 @@ def iter_pictures(path: Path, clip: TrackedClip, sandbox: MediaSandbox) -> Itera
     Raises:
         MediaError: `truncated` if fewer frames come than were tracked, or what the decoders say.
     """
+    if clip.kept is not None:
+        yield from clip.kept.cut(clip.crop)
+        return
     count = 0
-    for frame in sandbox.iter_frames(path, clip.info):
-        if count == len(clip):
-            return
+    frames = sandbox.iter_frames(path, clip.info)
+    for frame in islice(frames, clip.first, clip.first + len(clip)):
         yield clip.crop.cut(frame)
         count += 1
     if count < len(clip):
@@ -108,29 +153,116 @@ def iter_pictures(path: Path, clip: TrackedClip, sandbox: MediaSandbox) -> Itera
 
 
 @contextmanager
-def stage(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Add the time inside to a stage."""
-    start = time.perf_counter()
+def stage(seconds: dict[str, float], name: str, sandbox: MediaSandbox) -> Iterator[None]:
+    """Add the CPU time of this process and of the decoders inside to a stage."""
+    start = time.process_time() + sandbox.cpu_s
     try:
         yield
     finally:
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+        spent = time.process_time() + sandbox.cpu_s - start
+        seconds[name] = seconds.get(name, 0.0) + spent
 
 
-def _lifted(info: VideoInfo, source: Floats, spec: ClipPrepareSpec) -> TrackedClip:
+def _read(
+    path: Path,
+    info: VideoInfo,
+    provider: FaceProvider | None,
+    sandbox: MediaSandbox,
+    spec: ClipPrepareSpec,
+    seconds: dict[str, float],
+) -> _Reading:
+    """Decode every frame once: its time, what changes, the face, and the frame if there is room."""
+    stated: list[float | None] = []
+    tracker = None if provider is None else FaceTracker(provider)
+    watch, keeper = SceneWatch(), FrameKeeper(margin=spec.margin)
+    for shown in _decoded(path, info, sandbox, seconds):
+        stated.append(shown.time_s)
+        if tracker is not None:
+            with stage(seconds, "faces", sandbox):
+                tracker.take(shown.image, begins_scene=watch.see(shown.image))
+                _stop_early(path, info, stated, watch, tracker, spec)
+        keeper.take(shown.image, None if tracker is None else tracker.last)
+    if not stated:
+        raise MediaError("empty", f"{path.name}: the clip has no frames")
+    cuts = [] if tracker is None else watch.cuts()
+    times_s = frame_times(stated, info.fps)
+    return _Reading(times_s=times_s, cuts=cuts, tracker=tracker, keeper=keeper)
+
+
+def _stop_early(
+    path: Path,
+    info: VideoInfo,
+    stated: list[float | None],
+    watch: SceneWatch,
+    tracker: FaceTracker,
+    spec: ClipPrepareSpec,
+) -> None:
+    """Do not follow to its end what can only be rejected."""
+    if spec.scene_cuts != "reject":
+        return
+    cut = watch.cut_lately()
+    if cut is not None:
+        choose_take(frame_times(stated, info.fps), [cut], spec)
+    whole = max(info.frames, round(info.duration_s * info.fps), len(stated))
+    if tracker.lost > spec.most_lost_share * whole:
+        raise MediaError(
+            "no_face", f"{path.name}: no face in {tracker.lost} of the first {len(stated)} frames"
+        )
+
+
+def _found(reading: _Reading, spec: ClipPrepareSpec) -> tuple[Take, Floats, NDArray[np.bool_]]:
+    """The take that can be used, its points in pixels of the source, and where they were seen."""
+    assert reading.tracker is not None  # only clips with known points have none
+    whole = choose_take(reading.times_s, reading.cuts, spec)
+    track = reading.tracker.track()
+    take = seen_part(track, reading.times_s, whole, spec)
+    points, times_s = track.points[take.start : take.stop], reading.times_s[take.start : take.stop]
+    seen = np.isfinite(points[:, 0, 0])
+    filled = fill_gaps(points, times_s)
+    return take, smoothed_in_time(filled, times_s, spec.points_sigma_s).astype(np.float32), seen
+
+
+def _lifted(
+    info: VideoInfo,
+    reading: _Reading,
+    take: Take,
+    source: Floats,
+    seen: NDArray[np.bool_],
+    spec: ClipPrepareSpec,
+) -> TrackedClip:
     crop = crop_around(
         source, width=info.width, height=info.height, margin=spec.margin, size=spec.size
     )
     points = crop.points(source)
     camera = Camera.of_size(spec.size)
-    pose = smoothed(measure_poses(points, camera), spec.pose_sigma_s * info.fps)
+    shown_s = reading.times_s[take.start : take.stop]
+    measured = measure_poses(points, camera)
+    check_turn(measured[seen, 1], spec)
+    pose = smoothed_in_time(measured, shown_s, spec.pose_sigma_s)
     head = lift_heads(points, pose, camera)
     return TrackedClip(
         info=info,
+        first=take.start,
+        start_s=float(shown_s[0]),
         crop=crop,
-        times_s=np.arange(len(source)) / info.fps,
+        times_s=shown_s - shown_s[0],
+        seen=seen,
         points=points,
         pose=pose,
         head=head,
-        motions=find_key_motions(head.landmarks, head.pose),
+        motions=find_key_motions(head.landmarks, head.pose, among=np.flatnonzero(seen)),
+        kept=reading.keeper.kept(crop, take.start, take.stop),
     )
+
+
+def _decoded(
+    path: Path, info: VideoInfo, sandbox: MediaSandbox, seconds: dict[str, float]
+) -> Iterator[TimedFrame]:
+    """All frames; the time they take to come counts for a stage."""
+    frames = sandbox.iter_timed_frames(path, info)
+    while True:
+        with stage(seconds, "decode", sandbox):
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame

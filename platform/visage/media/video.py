@@ -91,7 +91,8 @@ def probe_video(path: MediaFile, *, limits: VideoLimits | None = None) -> VideoI
         if rotation % 180:
             width, height = height, width
         fps = float(stream.average_rate or stream.guessed_rate or 0)
-        sounds = container.streams.audio
+        has_audio = bool(container.streams.audio)
+        audio_start_s = _start_of(container.streams.audio[0]) if has_audio else 0.0
         stated, codec = stream.frames, stream.codec.canonical_name
         duration_s = duration_of(container, stream)
     frames = stated or _count_packets(path, bounds)
@@ -103,10 +104,10 @@ def probe_video(path: MediaFile, *, limits: VideoLimits | None = None) -> VideoI
         fps=fps or (frames / duration_s if duration_s else 0.0),
         frames=frames,
         duration_s=duration_s,
-        has_audio=bool(sounds),
+        has_audio=has_audio,
         rotation_deg=rotation,
         codec=codec,
-        audio_start_s=_start_of(sounds[0]) if sounds else 0.0,
+        audio_start_s=audio_start_s,
     )
 
 

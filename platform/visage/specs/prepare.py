@@ -76,6 +76,20 @@ class ClipPrepareSpec(PrepareSpec):
     """Smoothing of tracked points over time; true points of drawn clips are left as they are."""
     pose_sigma_s: float = Field(0.05, ge=0.0, le=0.5)
     """Smoothing of the measured head pose over time."""
+    scene_cuts: Literal["reject", "longest"] = "reject"
+    """What becomes of a clip of several takes: nothing, or its longest one."""
+    longest_gap_s: float = Field(0.5, gt=0.0, le=10.0)
+    """Without a picture: another take begins. Without the face: the clip is rejected. What is
+    shorter is bridged by the points before and after."""
+    most_lost_share: float = Field(0.1, ge=0.0, lt=1.0)
+    """Of frames in which the face may not be found."""
+    several_faces: Literal["clear", "largest", "reject"] = "clear"
+    """The largest face is followed. clear = rejected if another one, more than half as tall, is
+    there most of the time; reject = if there is any other; largest = whoever else is there."""
+    most_yaw_deg: float = Field(45.0, gt=0.0, le=90.0)
+    """A head turned further is a profile."""
+    most_profile_share: float = Field(0.25, ge=0.0, le=1.0)
+    """Of frames that may show a profile."""
     without_sound: Literal["reject", "silence"] = "reject"
     """silence = a clip without sound becomes rows of zero samples and the mel of silence."""
     torso: Literal["off", "flow"] = "off"

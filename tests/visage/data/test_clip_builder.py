@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_people import talking, write_film
 
 from visage.data.clip_builder import ClipRowMaker
 from visage.data.clip_rows import CLIP_SCHEMA, unpack_clip
@@ -16,7 +17,8 @@ from visage.data.clip_truth import truth_path
 from visage.data.readers import read_corpus
 from visage.data.records import Corpus, Record
 from visage.errors import MediaError
-from visage.faces.provider import Box, Face, Image, Landmarks
+from visage.faces.dlib68 import Dlib68
+from visage.faces.provider import Box, Face, Followed, Image, Landmarks
 from visage.media.image import decode_image
 from visage.media.sandbox import MediaSandbox
 from visage.media.video import iter_frames, write_video
@@ -140,6 +142,57 @@ def test_clips_of_a_wrong_length_are_rejected_with_a_code(
     with pytest.raises(MediaError) as found:
         _maker(sandbox, **change).rows(record, Path(corpus.root), {})
     assert found.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("picture_ms", "sound_ms"), [(0, 0), (300, 0), (0, 300), (5000, 5240)]
+)  # fmt: skip
+def test_picture_and_sound_stay_in_step_whichever_begins_first(
+    picture_ms: int, sound_ms: int, tmp_path: Path, record: Record, sandbox: MediaSandbox
+) -> None:
+    times_ms = [picture_ms + 40 * index for index in range(20)]
+    click_s = times_ms[12] / 1000  # on the clock of the container, as frame 12
+    sound = np.zeros(32_000, np.float32)
+    click = round((click_s - sound_ms / 1000) * 16_000)
+    sound[click : click + 80] = 0.9
+    write_film(
+        tmp_path / "clip.mkv", talking(2, 20), times_ms=times_ms, sound=sound,
+        sound_start_ms=sound_ms,
+    )  # fmt: skip
+    one = replace(record, key="clip.mkv", path="clip.mkv")
+    spec = ClipPrepareSpec(size=96, segment_s=0.5, shortest_s=0.4)
+    maker = ClipRowMaker(spec=spec, provider=Dlib68(), sandbox=sandbox)
+    (row,) = maker.rows(one, tmp_path, {})
+    begin_s = max(picture_ms, sound_ms) / 1000
+    heard_s = float(np.abs(unpack_clip(row).audio.astype(int)).argmax()) / 16_000
+    assert heard_s == pytest.approx(click_s - begin_s, abs=1e-3)
+    shown = [round((at / 1000 - begin_s) * 60) for at in times_ms]
+    assert row["image_at"] == [at for at in shown if at >= 0]
+    assert row["frames"] == int((times_ms[-1] / 1000 + 0.04 - begin_s) * 60 + 1e-6)
+
+
+def test_pictures_without_the_face_are_left_out_and_no_place_has_two(
+    tmp_path: Path, record: Record, sandbox: MediaSandbox
+) -> None:
+    times_ms = [8 * index for index in range(60)]  # faster than 60 a second
+    write_film(tmp_path / "fast.mkv", talking(2, 60), times_ms=times_ms)
+    one = replace(record, key="fast.mkv", path="fast.mkv")
+
+    class Blinking(Dlib68):
+        def follow(self, image: Image, before: Landmarks) -> Followed:
+            self.asked = getattr(self, "asked", 0) + 1
+            found = super().follow(image, before)
+            return replace(found, spread=1.0) if 30 <= self.asked < 33 else found
+
+    spec = ClipPrepareSpec(size=96, segment_s=0.5, shortest_s=0.4, without_sound="silence")
+    maker = ClipRowMaker(spec=spec, provider=Blinking(), sandbox=sandbox)
+    (row,) = maker.rows(one, tmp_path, {})
+    at = row["image_at"]
+    assert len(at) == len(row["images"])
+    assert len(set(at)) == len(at)
+    lost = set(range(row["frames"])) - set(at)
+    assert 1 <= len(lost) <= 5, "some of the trajectory has no picture"
+    assert np.isfinite(unpack_clip(row).points).all()
 
 
 def test_a_clip_without_sound_is_rejected(

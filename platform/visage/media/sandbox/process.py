@@ -128,6 +128,11 @@ class Child:
         """Of the child."""
         return self._process.pid
 
+    @property
+    def cpu_s(self) -> float:
+        """CPU time it says it has spent, up to its last answer."""
+        return self._cpu_s
+
     def is_alive(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None

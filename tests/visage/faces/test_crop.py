@@ -1,8 +1,6 @@
-"""Following one face through a clip, and the steady square around it."""
+"""The steady square around the face of a clip."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,8 +9,6 @@ from numpy.typing import NDArray
 
 from visage.errors import MediaError
 from visage.faces.crop import crop_around
-from visage.faces.provider import Box, Face, Image
-from visage.faces.track import track_face
 
 
 def _clip(*, x: float, y: float, scale: float, frames: int = 5) -> NDArray[np.float32]:
@@ -65,60 +61,3 @@ def test_a_tiny_face_is_refused_with_its_size() -> None:
     with pytest.raises(MediaError, match="spans") as found:
         crop_around(_clip(x=50, y=50, scale=8), width=320, height=240, margin=0.3, size=64)
     assert found.value.code == "face_too_small"
-
-
-class _Scripted:
-    """A provider that sees the faces it is told to, by the number in the picture's first pixel."""
-
-    name = licence = "scripted"
-
-    def __init__(self, seen: Sequence[list[Face]]) -> None:
-        self.seen, self.searches = seen, 0
-
-    def detect(self, image: Image) -> list[Face]:
-        self.searches += 1
-        return self.seen[int(image[0, 0, 0])]
-
-    def landmarks(self, image: Image, box: Box) -> NDArray[np.float32]:
-        x1, y1, x2, y2 = box
-        spread = np.linspace(0, 1, 68)
-        return np.stack([x1 + (x2 - 1 - x1) * spread, y1 + (y2 - 1 - y1) * spread], 1).astype(
-            np.float32
-        )
-
-
-def _frames(count: int) -> list[Image]:
-    frames = []
-    for index in range(count):
-        frame = np.zeros((100, 200, 3), np.uint8)
-        frame[0, 0, 0] = index
-        frames.append(frame)
-    return frames
-
-
-def _face(x: int, size: int = 40) -> Face:
-    return Face(box=(x, 20, x + size, 20 + size), score=1.0)
-
-
-def test_one_face_is_followed_although_another_becomes_surer() -> None:
-    seen = [[_face(100), _face(20, 50)]] + [[_face(100, 60), _face(20 + i, 50)] for i in range(7)]
-    points = track_face(_frames(8), _Scripted(seen), find_every=1)
-    assert points.shape == (8, 68, 2)
-    assert (points[..., 0] < 100).all()
-
-
-def test_searches_are_rare_and_losing_the_face_once_is_no_reason_to_give_up() -> None:
-    seen = [[_face(50)]] * 40
-    seen[12] = []
-    provider = _Scripted(seen)
-    assert len(track_face(_frames(40), provider, find_every=3)) == 40
-    assert provider.searches == 14
-
-
-@pytest.mark.parametrize(
-    "seen", [[[]] * 6, [[_face(50)], *[[]] * 5], [[_face(50)], *[[_face(150)]] * 5]]
-)
-def test_a_clip_whose_face_is_not_there_or_lost_is_rejected(seen: list[list[Face]]) -> None:
-    with pytest.raises(MediaError) as found:
-        track_face(_frames(6), _Scripted(seen), find_every=1)
-    assert found.value.code == "no_face"
