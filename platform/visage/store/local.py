@@ -96,9 +96,10 @@ class LocalStore:
         """All objects whose key starts with the prefix, in key order."""
         folder = self._root / check_prefix(prefix).rpartition("/")[0]
         found = (
-            path
-            for path in folder.rglob("*")
-            if path.is_file() and not path.name.startswith(TEMPORARY)
+            Path(place, name)
+            for place, _, names in os.walk(folder)  # passes over folders that vanish meanwhile
+            for name in names
+            if not name.startswith(TEMPORARY)
         )
         keys = sorted(path.relative_to(self._root).as_posix() for path in found)
         for key in keys:

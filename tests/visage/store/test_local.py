@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,29 @@ def test_an_object_deleted_during_a_listing_is_left_out(tmp_path: Path) -> None:
     assert next(listing).key == "a"
     store.delete("b")
     assert [item.key for item in listing] == ["c"]
+
+
+def test_folders_that_vanish_during_a_listing_do_not_end_it(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put("checkpoints/keep/COMMIT", b"k")
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            for part in ("a", "b"):
+                store.put(f"checkpoints/{number}/deep/{part}", b"x")
+            shutil.rmtree(tmp_path / "checkpoints" / str(number))
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(300):
+            assert "checkpoints/keep/COMMIT" in [one.key for one in store.list("checkpoints/")]
+    finally:
+        over.set()
+        thread.join(timeout=30.0)
 
 
 def test_a_home_folder_and_a_relative_path_become_absolute(
