@@ -49,5 +49,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "step_rate": Measurement(about="steps under Ray Train against torchrun", limit_s=600.0),
     "save_stall": Measurement(about="what a save costs the steps beside it", limit_s=600.0),
     "train_memory": Measurement(about="memory of a training worker", limit_s=240.0),
+    "video_sink": Measurement(about="frames to a file: piped, and by way of PNG", limit_s=240.0),
+    "render_speed": Measurement(about="renderer: frames a second by stage", limit_s=240.0),
     "serve_latency": Measurement(about="endpoint: latency and rate", limit_s=300.0),
 }

@@ -1,0 +1,122 @@
+"""Frames a second of the renderer by stage, and what is lost between network and file.
+
+The networks are those of the small presets with untrained weights: what they show is noise, what
+they cost is what trained ones cost. `network alone` repeats one batch of the same size.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tests.bench.figures import Figure, figure, paired
+from tests.bench.turns import take_turns
+from tests.support.tiny_talking_head import FACE, DrawnFaces, mean_face, tiny_card
+
+from visage.inference.audio_encoder import AUDIO_ENCODER
+from visage.inference.generator import GENERATOR
+from visage.inference.part_costs import part_costs
+from visage.inference.parts import save_part
+from visage.inference.talking_head import (
+    MOTION,
+    PartUris,
+    TalkingHead,
+    load_talking_head,
+    publish_talking_head,
+)
+from visage.models.audio.apc import AudioEncoder
+from visage.models.generator import Generator
+from visage.models.motion import MotionGenerator
+from visage.rendering.portrait import read_portrait
+from visage.rendering.renderer import RenderedClip, render_clip
+from visage.rendering.sound import Sound
+from visage.specs.render import RenderSpec
+from visage.store.open import open_store
+from visage_jobs.parts import part_specs
+
+__all__ = ["measure"]
+
+BATCH = 8
+
+
+def measure(folder: Path, *, quick: bool) -> list[Figure]:
+    """Whole videos and the network alone, in turns."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    head = _head(folder)
+    portrait = read_portrait(
+        np.zeros((256, 256, 3), np.uint8), DrawnFaces(FACE), size=head.generator.spec.size
+    )
+    sound = _sound(2.0 if quick else 12.0)
+    spec = RenderSpec(batch=BATCH, preset="veryfast")
+    clips: list[RenderedClip] = []
+    numbers = itertools.count()
+
+    def whole() -> float:
+        path = folder / f"{next(numbers)}.mp4"
+        clips.append(render_clip(head, portrait, sound, head.style(None), path, spec))
+        return clips[-1].frames / clips[-1].seconds["all"]
+
+    def alone() -> float:
+        return _network_rate(head, rounds=4 if quick else 40)
+
+    taken = take_turns({"whole": whole, "alone": alone}, 1 if quick else 5)
+    size = head.generator.spec.size
+    how = f"{sound.duration_s:.0f} s of sound, {size} enlarged to {clips[0].size} pixels, 30 fps"
+    costs = {one.name: one for one in part_costs(part_specs("small"))}
+    flop = costs["style-aware generator"].flop
+    stages = {
+        name: [clip.frames / max(1e-9, clip.seconds[name]) for clip in clips]
+        for name in ("motion", "frames", "encoder")
+    }
+    return [
+        figure("render, whole", taken["whole"], "frames/s", how=f"{how}; sound to finished file"),
+        figure("render, motion", stages["motion"], "frames/s", how="sound to landmarks, alone"),
+        figure("render, pictures", stages["frames"], "frames/s", how="facial map and generator"),
+        figure("render, waiting for the encoder", stages["encoder"], "frames/s",
+               how="enlarging, handing over, and the end of the file"),
+        figure("generator alone", taken["alone"], "frames/s", how=f"batches of {BATCH}, a thread"),
+        figure("generator alone, arithmetic", [rate * flop / 1e9 for rate in taken["alone"]],
+               "GFLOP/s", how=f"{flop / 1e9:.2f} GFLOP a frame (2 for a multiply-add)"),
+        paired("whole video by generator alone", taken["whole"], taken["alone"],
+               how=how, goal=">= 0.85"),
+    ]  # fmt: skip
+
+
+def _head(folder: Path) -> TalkingHead:
+    specs, store = part_specs("small"), open_store(str(folder))
+    torch.manual_seed(0)
+    encoder, generator = specs.audio.model, specs.generator.model
+    motion = specs.motion.model.model_copy(update={"feature_channels": encoder.width})
+    heard = save_part(store, "e", AudioEncoder(encoder), kind=AUDIO_ENCODER, spec=encoder)
+    save_part(store, "m", MotionGenerator(motion), kind=MOTION, spec=motion,
+              metadata={"audio_encoder_digest": heard})  # fmt: skip
+    save_part(store, "g", Generator(generator), kind=GENERATOR, spec=generator,
+              metadata={"patterns": "references"})  # fmt: skip
+    parts = PartUris(
+        motion=str(folder / "m"), generator=str(folder / "g"), audio_encoder=str(folder / "e")
+    )
+    publish_talking_head(store, "head", parts, styles=[tiny_card()], mean=mean_face())
+    return load_talking_head(str(folder / "head"))
+
+
+def _sound(length_s: float) -> Sound:
+    times = np.arange(round(length_s * 16_000)) / 16_000
+    voice = 0.4 * np.sin(2 * np.pi * 130 * times) * (np.sin(2 * np.pi * 3 * times) > 0)
+    heard = voice.astype(np.float32)
+    return Sound(heard=heard, track=np.repeat(heard, 3), peak=0.4)
+
+
+@torch.inference_mode()
+def _network_rate(head: TalkingHead, *, rounds: int) -> float:
+    model, spec = head.generator.model, head.generator.spec
+    batch = torch.rand(BATCH, spec.input_channels, spec.size, spec.size)
+    model(batch)
+    start = time.perf_counter()
+    for _ in range(rounds):
+        model(batch)
+    return rounds * BATCH / (time.perf_counter() - start)
