@@ -85,6 +85,8 @@ class TrainResult:
     score: float | None
     score_name: str
     """What the score is: `accuracy`, `-L1`; higher is better."""
+    means: dict[str, float]
+    """What else the recipe measured in that validation, by name."""
     mlflow_run: str
     reused: bool
     seconds: dict[str, float]
@@ -344,6 +346,7 @@ def _result(
         steps=int(done.metadata["steps"]),
         score=None if score is None else float(score),
         score_name=str(done.metadata.get("score_name", "accuracy")),
+        means={name: float(value) for name, value in done.metadata.get("means", {}).items()},
         mlflow_run=mlflow_run,
         reused=reused,
         seconds=seconds,

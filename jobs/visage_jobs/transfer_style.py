@@ -111,14 +111,6 @@ def run_transfer(
     spec = _spec(job, found, data_uri, is_paired=is_paired)
     trained_on = data_uri if is_paired else str(found.head.metadata["data"])
     identity = hashlib.sha256(f"{spec.digest()}:{data_uri}:{trained_on}".encode()).hexdigest()
-    scores: dict[str, float] = {}
-
-    def take(event: Mapping[str, Any]) -> None:
-        if event.get("type") == "validation":
-            scores.update({str(k): float(v) for k, v in event["means"].items()})
-        if watch is not None:
-            watch(event)
-
     done = run_train(
         TrainJob(
             recipe="style-transfer",
@@ -129,9 +121,9 @@ def run_transfer(
             experiment="style-transfer",
             workers=job.workers,
         ),
-        watch=take,
+        watch=watch,
     )
-    told = _told(scores)
+    told = _told(done.means)
     card = _card(job, rows, done.model_uri, told)
     uri = _saved(job, card)
     return Transferred(

@@ -62,9 +62,10 @@ def demo(
 ) -> None:
     """The whole life of both models on small corpora, ending with a report and a video in it.
 
-    Emotion: draw or read pictures, audit, prepare, train, evaluate, promote. Talking
-    head: draw or read clips, prepare, train its five parts, teach it a style, make an
-    unseen person speak, compare with the truth. Then both are served and asked.
+    Emotion: draw or read pictures, audit, prepare, train, evaluate, promote.
+    Talking head: draw or read clips, prepare, train its parts, teach it a style,
+    make an unseen person speak, compare with the truth.
+    Both are then served and asked.
 
     Takes about a quarter of an hour on two cores. A second run continues or
     reuses everything that is done.

@@ -193,6 +193,7 @@ def _export(loop: Loop, store: Store, state: RunState, info: RunInfo) -> None:
         "steps": loop.steps,
         "score": seen[-1].score if seen else None,
         "score_name": loop.recipe.score_name,
+        "means": dict(seen[-1].means) if seen else {},
         "spec_digest": info.spec_digest,
         "data_digest": info.data_digest,
         "run_uri": store.uri,
