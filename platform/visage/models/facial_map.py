@@ -76,12 +76,15 @@ def draw_facial_map(
         ends = ends.nan_to_num().clamp(-FAR_PX, FAR_PX)
         if not antialias:
             return _hard(ends.trunc().long(), known, size).float()[:, None]
+        reach_px = thickness_px - _LEAN_PX
+        if ends.device.type == "cpu" and not ends.requires_grad and ends.numel():
+            return _smooth_near(ends, known, size, reach_px)[:, None]
         chunk = max(1, _BUDGET // max(1, len(points) * size * size))
         drawn = torch.zeros(len(points), size, size, device=points.device)
         for some, kept in zip(
             torch.split(ends, chunk, 1), torch.split(known, chunk, 1), strict=True
         ):
-            drawn = torch.maximum(drawn, _smooth(some, kept, size, thickness_px - _LEAN_PX))
+            drawn = torch.maximum(drawn, _smooth(some, kept, size, reach_px))
         return drawn[:, None]
 
 
@@ -94,19 +97,46 @@ def _ends(points: Tensor, pairs: NDArray[np.int64]) -> Tensor:
 
 def _smooth(ends: Tensor, known: Tensor, size: int, reach_px: float) -> Tensor:
     """The brightest line at each pixel, (N, size, size); one half at `reach_px` from it."""
+    pixels = torch.arange(size, device=ends.device, dtype=torch.float32)
+    # (N, S, size, size)
+    lit = _lit(ends, pixels[None, None, None], pixels[None, None, :, None], reach_px)
+    return (lit * known[..., None, None]).amax(1)
+
+
+def _smooth_near(ends: Tensor, known: Tensor, size: int, reach_px: float) -> Tensor:
+    """The same values, worked out in a window around each segment only.
+
+    The side of the windows is that of the longest segment, which a GPU would have to wait for.
+    """
+    margin = reach_px + 1
+    low = (ends.amin(2) - margin).floor().clamp(0, size)
+    high = (ends.amax(2) + margin).ceil().clamp(0, size)
+    extents = ((high - low) * known[..., None]).amax((0, 1, 2))
+    side = min(size, int(extents.item()) + 1)
+    first = low.clamp(max=size - side)
+    steps = torch.arange(side, dtype=torch.float32)
+    # (N, S, 1, side) and (N, S, side, 1)
+    x = first[..., 0, None, None] + steps
+    y = first[..., 1, None, None] + steps[:, None]
+    lit = _lit(ends, x, y, reach_px) * known[..., None, None]
+    places = (y * size + x).long()
+    canvas = torch.zeros(len(ends), size * size)
+    canvas.scatter_reduce_(1, places.flatten(1), lit.flatten(1), "amax")
+    return canvas.view(-1, size, size)
+
+
+def _lit(ends: Tensor, x: Tensor, y: Tensor, reach_px: float) -> Tensor:
+    """How bright each segment (N, S, 2, 2) is at pixels (N, S, rows, columns), 0 ... 1."""
     first, second = ends.unbind(2)
     along = second - first
     length2 = along.square().sum(-1).clamp_min(1e-12)[..., None, None]
-    pixels = torch.arange(size, device=ends.device, dtype=torch.float32)
-    # (N, S, 1, W) and (N, S, H, 1)
-    x = pixels[None, None, None] - first[..., 0, None, None]
-    y = pixels[None, None, :, None] - first[..., 1, None, None]
+    x = x - first[..., 0, None, None]
+    y = y - first[..., 1, None, None]
     across, down = along[..., 0, None, None], along[..., 1, None, None]
     where = ((x * across + y * down) / length2).clamp(0, 1)
     distance2 = (x - where * across).square() + (y - where * down).square()
     # the root of 0 has no gradient
-    distance = distance2.clamp_min(1e-12).sqrt()
-    return ((reach_px + 0.5 - distance).clamp(0, 1) * known[..., None, None]).amax(1)
+    return (reach_px + 0.5 - distance2.clamp_min(1e-12).sqrt()).clamp(0, 1)
 
 
 def _hard(ends: Tensor, known: Tensor, size: int) -> Tensor:

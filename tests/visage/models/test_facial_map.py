@@ -94,6 +94,21 @@ def test_a_batch_is_its_faces_one_by_one() -> None:
             assert torch.equal(whole[index : index + 1], one)
 
 
+@pytest.mark.parametrize("size", [24, 64, 96])
+@pytest.mark.parametrize("thickness_px", [1.0, 2.5])
+def test_smooth_lines_are_the_same_where_only_their_surroundings_are_looked_at(
+    size: int, thickness_px: float
+) -> None:
+    rng = rng_of("near", size)
+    spread = np.array([0.1, 1.0, 3.0, 40.0], np.float32)[:, None, None]
+    offset = rng.normal(0, 1, (4, POINTS, 2)).astype(np.float32)
+    points = torch.from_numpy(size * (0.5 + spread * offset))
+    near = draw_facial_map(points, size=size, thickness_px=thickness_px, antialias=True)
+    wanted = points.clone().requires_grad_()
+    everywhere = draw_facial_map(wanted, size=size, thickness_px=thickness_px, antialias=True)
+    assert torch.equal(near, everywhere.detach())
+
+
 def test_gradients_of_smooth_lines_move_a_point_towards_its_target() -> None:
     size = 32
     target_at = torch.from_numpy(_faces(1, size))
