@@ -58,8 +58,8 @@ def facial_map(
     kind = cv2.LINE_AA if antialias else cv2.LINE_8
     ends = np.clip(np.concatenate(pieces), -FAR_PX, FAR_PX)
     # one call for all lines: (S, 2, 2)
-    ends = _fixed(ends, bits).astype(np.int32) + (margin << bits)
-    cv2.polylines(canvas, list(ends), False, 255, thickness_px, kind, bits)
+    placed = _fixed(ends, bits).astype(np.int32) + (margin << bits)
+    cv2.polylines(canvas, list(placed), False, 255, thickness_px, kind, bits)
     return canvas[margin : margin + size, margin : margin + size].copy()
 
 
