@@ -68,8 +68,16 @@ class PrepareResult:
     prepared_records: int
     wall_s: float
     stage_s: dict[str, float]
-    """CPU seconds by stage, summed over workers."""
+    """CPU seconds by stage, of workers and their decoders."""
+    media_s: float
+    """Seconds of sound or moving picture in the rows that were prepared; 0 for pictures."""
     provider: str
+
+    def media_per_core_s(self) -> float:
+        """Seconds of sound or moving picture that one core prepares in a second; above 1 is faster
+        than real time. Time spent on rejected records counts, their length does not."""
+        spent = sum(self.stage_s.values())
+        return self.media_s / spent if spent > 0 else 0.0
 
     def records_per_core_s(self) -> dict[str, float]:
         """Pictures or clips per second of one core, by stage."""
@@ -118,11 +126,12 @@ def run_prepare(job: PrepareJob, *, progress: Progress | None = None) -> Prepare
     report = progress or (lambda done, total: None)
     report(done_records, plan.records)
     seconds: dict[str, float] = {}
-    prepared = 0
+    prepared, media_s = 0, 0.0
     if plan.chunks:
         sizes = {chunk.key: len(chunk.records) for chunk in plan.chunks}
         for done in _on_ray(job, plan.chunks, settings):
             prepared += done.prepared + done.rejected if done.seconds else 0
+            media_s += done.media_s
             for name, spent in done.seconds.items():
                 seconds[name] = seconds.get(name, 0.0) + spent
             done_records += sizes[done.key]
@@ -136,6 +145,7 @@ def run_prepare(job: PrepareJob, *, progress: Progress | None = None) -> Prepare
         prepared_records=prepared,
         wall_s=perf_counter() - start,
         stage_s=seconds,
+        media_s=media_s,
         provider=provider,
     )
 
@@ -168,6 +178,7 @@ class ChunkWorker:
             "prepared": done.prepared,
             "rejected": done.rejected,
             "seconds": json.dumps(done.seconds),
+            "media_s": done.media_s,
         }
 
 
@@ -223,4 +234,5 @@ def _on_ray(job: PrepareJob, chunks: tuple[Chunk, ...], settings: str) -> Iterat
                 prepared=row["prepared"],
                 rejected=row["rejected"],
                 seconds=json.loads(row["seconds"]),
+                media_s=row["media_s"],
             )

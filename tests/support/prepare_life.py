@@ -70,6 +70,9 @@ class DrawnProvider:
 class _Here:
     """Decodes in this process what the sandbox would decode in another: we drew it ourselves."""
 
+    cpu_s = 0.0
+    """Of other processes: there are none."""
+
     def decode_image(self, data: bytes) -> Image:
         """As `visage.media.image.decode_image`."""
         return decode_image(data)

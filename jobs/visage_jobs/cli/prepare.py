@@ -123,6 +123,9 @@ def _as_json(done: PrepareResult) -> dict[str, object]:
         "counts": done.manifest.counts,
         "faces": done.provider,
         "wall_s": done.wall_s,
+        "stage_s": done.stage_s,
+        "media_s": done.media_s,
+        "media_per_core_s": done.media_per_core_s(),
         "per_core_s": done.records_per_core_s(),
     }
 
@@ -142,11 +145,25 @@ def _table(done: PrepareResult) -> Table:
     table.add_section()
     table.add_row("all", *(str(sum(manifest.counts[split].values())) for split in splits))
     rejected = ", ".join(f"{code} {count}" for code, count in manifest.rejected.items()) or "none"
-    speeds = done.records_per_core_s().items()
     table.caption = (
         f"{done.prepared_records} prepared, {done.reused_records} reused, rejected: {rejected}\n"
-        f"{done.wall_s:.1f} s; records per core and second: "
-        + (", ".join(f"{name} {speed:.0f}" for name, speed in speeds) or "nothing to do")
+        f"{done.wall_s:.1f} s; {_speed(done)}"
     )
     table.caption_justify = "left"
     return table
+
+
+def _speed(done: PrepareResult) -> str:
+    """What a core prepares in a second, and which stages take its time."""
+    from visage.specs.prepare import SpeechPrepareSpec
+
+    if not done.media_s:
+        speeds = done.records_per_core_s().items()
+        told = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds)
+        return f"records per core and second: {told or 'nothing to do'}"
+    whole = sum(done.stage_s.values())
+    stages = sorted(done.stage_s.items(), key=lambda stage: -stage[1])
+    shares = ", ".join(f"{name} {spent / whole:.0%}" for name, spent in stages)
+    what = "sound" if done.manifest.kind == SpeechPrepareSpec.kind else "video"
+    rate = done.media_per_core_s()
+    return f"{done.media_s:.1f} s of {what}, {rate:.3g} s of it per second of a core: {shares}"

@@ -10,7 +10,6 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from visage.data.records import Record, Split
 from visage.data.row_maker import Row, RowMaker
 from visage.data.shards import ROWS_PART, shard_bytes
+from visage.data.stage_clock import StageClock
 from visage.errors import MediaError
 from visage.faultpoints import fault_point
 from visage.store.base import Store
@@ -74,7 +74,9 @@ class ChunkDone:
     """Records that became rows."""
     rejected: int
     seconds: dict[str, float]
-    """By stage; empty if it was done before."""
+    """CPU time by stage; empty if it was done before."""
+    media_s: float
+    """Sound or moving pictures of the rows that were made now."""
 
 
 def prepare_chunk(
@@ -84,14 +86,31 @@ def prepare_chunk(
     prefix = f"shards/{chunk.key}"
     found = read_commit(store, prefix)
     if found is not None:
-        return _done(chunk.key, found, {})
+        return _done(chunk.key, found, {}, 0.0)
     seconds: dict[str, float] = {}
+    media_s = 0.0
     if chunk.keep_of is not None:
         rows, outcomes = _kept(store, chunk)
     else:
         rows, outcomes = _made(chunk, maker, root, seconds)
-    start = perf_counter()
+        media_s = sum(maker.duration_s(row) for row in rows)
     fault_point("prepare.before_shard")
+    with StageClock(seconds)("write"):
+        made = _published(chunk, maker, rows, outcomes, store, settings)
+    fault_point("prepare.after_shard")
+    return _done(chunk.key, made, seconds, media_s)
+
+
+def known_fingerprints(store: Store, key: str) -> list[str]:
+    """Fingerprints of all records, prepared or rejected, of a published chunk."""
+    table = pq.read_table(io.BytesIO(read_part(store, f"shards/{key}", OUTCOMES_PART)))
+    values: list[str] = table.column("fingerprint").to_pylist()
+    return values
+
+
+def _published(
+    chunk: Chunk, maker: RowMaker, rows: Rows, outcomes: Rows, store: Store, settings: str
+) -> Commit:
     table = pa.Table.from_pylist(rows, schema=maker.schema)
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(outcomes, schema=OUTCOMES), sink)
@@ -107,17 +126,7 @@ def prepare_chunk(
         "rejected": _rejected(outcomes),
     }
     parts = {ROWS_PART: shard_bytes(table), OUTCOMES_PART: sink.getvalue()}
-    made = commit(store, prefix, parts, metadata=metadata)
-    fault_point("prepare.after_shard")
-    seconds["write"] = seconds.get("write", 0.0) + perf_counter() - start
-    return _done(chunk.key, made, seconds)
-
-
-def known_fingerprints(store: Store, key: str) -> list[str]:
-    """Fingerprints of all records, prepared or rejected, of a published chunk."""
-    table = pq.read_table(io.BytesIO(read_part(store, f"shards/{key}", OUTCOMES_PART)))
-    values: list[str] = table.column("fingerprint").to_pylist()
-    return values
+    return commit(store, f"shards/{chunk.key}", parts, metadata=metadata)
 
 
 def _kept(store: Store, chunk: Chunk) -> tuple[Rows, Rows]:
@@ -156,10 +165,11 @@ def _rejected(outcomes: Rows) -> dict[str, int]:
     return counts
 
 
-def _done(key: str, found: Commit, seconds: dict[str, float]) -> ChunkDone:
+def _done(key: str, found: Commit, seconds: dict[str, float], media_s: float) -> ChunkDone:
     return ChunkDone(
         key=key,
         prepared=found.metadata.get("records", found.metadata["rows"]),
         rejected=sum(found.metadata["rejected"].values()),
         seconds=seconds,
+        media_s=media_s,
     )

@@ -10,7 +10,6 @@ A row is a segment of a clip; its pictures are true frames, its trajectories nev
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -21,17 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visage.data.clip_rows import CLIP_SCHEMA, FPS, SAMPLE_RATE, ClipArrays, pack_clip
-from visage.data.clip_tracking import TrackedClip, iter_pictures, stage, track_clip
+from visage.data.clip_tracking import TrackedClip, iter_pictures, track_clip
 from visage.data.clip_truth import read_truth
 from visage.data.records import Record
 from visage.data.resample import resample_track, steady_times
 from visage.data.row_maker import Row
+from visage.data.stage_clock import StageClock
 from visage.errors import MediaError
 from visage.faces.lift import LiftedHead, lift_heads
 from visage.faces.provider import FaceProvider
 from visage.faces.torso import find_shoulders, track_shoulders
 from visage.media.image import Image, encode_jpeg
 from visage.media.sandbox import MediaSandbox
+from visage.media.sandbox.files import media_sha256
 from visage.models.audio.mel import log_mel
 from visage.models.projection import Camera
 from visage.specs.audio import AudioFrontSpec
@@ -41,7 +42,6 @@ __all__ = ["ClipRowMaker"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-DIGEST_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,10 @@ class ClipRowMaker:
         """The style, `unknown` where the corpus states none."""
         return str(row["style"]) or "unknown"
 
+    def duration_s(self, row: Mapping[str, Any]) -> float:
+        """That of its trajectory."""
+        return int(row["frames"]) / FPS
+
     def rows(self, record: Record, root: Path, seconds: dict[str, float]) -> list[Row]:
         """Segments of one clip.
 
@@ -65,8 +69,8 @@ class ClipRowMaker:
             MediaError: `no_audio`, `too_short`, `too_long`, `scene_cut`, `no_face`,
                 `several_faces`, `profile`, `face_too_small`, or what the decoders say.
         """
-        path = root / record.path
-        with stage(seconds, "decode", self.sandbox):
+        path, clock = root / record.path, StageClock(seconds, self.sandbox)
+        with clock("decode"):
             sound = self._sound(record, path)
         truth = read_truth(root, record)
         clip = track_clip(
@@ -75,20 +79,18 @@ class ClipRowMaker:
             sandbox=self.sandbox,
             spec=self.spec,
             truth=None if truth is None else truth.points,
-            seconds=seconds,
+            clock=clock,
         )
         origin_s, sound = _in_step(clip, sound)
         frames = self._frames_at_60_hz(record, clip.duration_s - origin_s, sound)
-        with stage(seconds, "crop", self.sandbox):
-            pictures, torso = self._pictures(path, clip)
-        with stage(seconds, "lift", self.sandbox):
-            arrays = self._arrays(clip, origin_s, sound, frames, torso)
-        with stage(seconds, "write", self.sandbox):
+        pictures, torso = self._pictures(path, clip, clock)
+        arrays = self._arrays(clip, origin_s, sound, frames, torso, clock)
+        with clock("write"):
             shared = {
                 "group": record.group,
                 "style": record.style,
                 "clip": record.key,
-                "source_sha256": _sha256(path),
+                "source_sha256": media_sha256(path),
                 "size": self.spec.size,
                 **_references(clip, pictures),
             }
@@ -123,39 +125,54 @@ class ClipRowMaker:
         sound: Floats | None,
         frames: int,
         torso: Floats | None,
+        clock: StageClock,
     ) -> ClipArrays:
         """The whole clip at 60 Hz; `torso` is that of the source's frames."""
         wanted = origin_s + np.arange(frames) / FPS
-        points = resample_track(clip.points, clip.times_s, wanted).astype(np.float32)
-        pose = resample_track(clip.pose, clip.times_s, wanted)
-        head: LiftedHead = lift_heads(points, pose, Camera.of_size(self.spec.size))
-        samples = np.zeros(frames * SAMPLE_RATE // FPS, np.float32)
-        sound = samples if sound is None else sound
-        heard = min(len(samples), len(sound))
-        samples[:heard] = sound[:heard]
+        with clock("pose"):
+            points = resample_track(clip.points, clip.times_s, wanted).astype(np.float32)
+            pose = resample_track(clip.pose, clip.times_s, wanted)
+            head: LiftedHead = lift_heads(points, pose, Camera.of_size(self.spec.size))
+            torso = None if torso is None else _at_60_hz(torso, clip.times_s, wanted)
+        with clock("mel"):
+            samples = np.zeros(frames * SAMPLE_RATE // FPS, np.float32)
+            sound = samples if sound is None else sound
+            heard = min(len(samples), len(sound))
+            samples[:heard] = sound[:heard]
+            mel = log_mel(sound, AudioFrontSpec(), video_frames=frames)
         return ClipArrays(
             audio=np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16),
-            mel=log_mel(sound, AudioFrontSpec(), video_frames=frames),
+            mel=mel,
             landmarks=head.landmarks,
             mean=head.mean,
             pose=head.pose,
             points=points,
-            torso=None if torso is None else _at_60_hz(torso, clip.times_s, wanted),
+            torso=torso,
         )
 
-    def _pictures(self, path: Path, clip: TrackedClip) -> tuple[list[bytes], Floats | None]:
+    def _pictures(
+        self, path: Path, clip: TrackedClip, clock: StageClock
+    ) -> tuple[list[bytes], Floats | None]:
         """Every frame of the source, cropped and encoded, and its shoulders if they are wanted."""
         bodies: list[bytes] = []
+        pictures = iter_pictures(path, clip, self.sandbox)
 
         def encoded() -> Iterator[Image]:
-            for picture in iter_pictures(path, clip, self.sandbox):
-                bodies.append(encode_jpeg(picture, self.spec.jpeg_quality))
+            while True:
+                with clock("crop"):
+                    picture = next(pictures, None)
+                if picture is None:
+                    return
+                with clock("encode"):
+                    bodies.append(encode_jpeg(picture, self.spec.jpeg_quality))
                 yield picture
 
         frames, torso = encoded(), None
         if self.spec.torso == "flow":
-            first = next(frames)
-            torso = track_shoulders(chain([first], frames), find_shoulders(first, clip.points[0]))
+            with clock("flow"):
+                first = next(frames)
+                shoulders = find_shoulders(first, clip.points[0])
+                torso = track_shoulders(chain([first], frames), shoulders)
         for _ in frames:
             pass
         return bodies, torso
@@ -223,11 +240,3 @@ def _references(clip: TrackedClip, pictures: list[bytes]) -> Row:
         "reference_points": clip.points[chosen].astype("<f4").tobytes(),
         "coverage": list(clip.motions.coverage),
     }
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(DIGEST_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from visage.errors import DataError
+from visage.errors import MediaError
 
 __all__ = ["fill_gaps", "frame_times", "smoothed_in_time"]
 
@@ -27,13 +27,16 @@ def frame_times(stated_s: Sequence[float | None], fps: float) -> Doubles:
     taken to follow each other at the mean rate, from 0 on.
 
     Raises:
-        DataError: times are needed and the rate is not positive.
+        MediaError: `unsupported_format` if times are needed and the rate is none.
     """
     times = np.array([np.nan if one is None else one for one in stated_s], np.float64)
     if np.isfinite(times).all() and (np.diff(times) > 0).all():
         return times
-    if fps <= 0:
-        raise DataError(f"{fps} frames a second; frames without times need their rate")
+    if not 0 < fps < np.inf:
+        raise MediaError(
+            "unsupported_format",
+            f"the frames have no times, and {fps} is no rate; write the clip anew with a rate",
+        )
     return np.asarray(np.arange(len(times)) / fps, np.float64)
 
 

@@ -9,9 +9,7 @@ one is decoded again: no clip is ever held whole (models.md part D, A.5, A.6).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from visage.data.clip_takes import Take, check_turn, choose_take, seen_part
 from visage.data.clip_times import fill_gaps, frame_times, smoothed_in_time
 from visage.data.kept_frames import FrameKeeper, KeptFrames
+from visage.data.stage_clock import StageClock
 from visage.errors import MediaError
 from visage.faces.crop import SquareCrop, crop_around
 from visage.faces.lift import LiftedHead, lift_heads, measure_poses
@@ -35,7 +34,7 @@ from visage.media.video import TimedFrame, VideoInfo
 from visage.models.projection import Camera
 from visage.specs.prepare import ClipPrepareSpec
 
-__all__ = ["TrackedClip", "iter_pictures", "stage", "track_clip"]
+__all__ = ["TrackedClip", "iter_pictures", "track_clip"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -75,8 +74,9 @@ class TrackedClip:
     @property
     def duration_s(self) -> float:
         """Until the last frame was shown for as long as frames usually are."""
-        usual = float(np.median(np.diff(self.times_s))) if len(self) > 1 else 1 / self.info.fps
-        return float(self.times_s[-1]) + usual
+        if len(self) == 1:
+            return 1 / self.info.fps if self.info.fps > 0 else 0.0
+        return float(self.times_s[-1] + np.median(np.diff(self.times_s)))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,21 +96,21 @@ def track_clip(
     sandbox: MediaSandbox,
     spec: ClipPrepareSpec,
     truth: Floats | None = None,
-    seconds: dict[str, float] | None = None,
+    clock: StageClock | None = None,
 ) -> TrackedClip:
     """Follow the one face of a clip through one take.
 
     Args:
         truth: The points of every frame in its pixels, (n, 68, 2), where they are known; no face
             is looked for then, the clip counts as one take, and nothing is smoothed but the pose.
-        seconds: Collects time by stage.
+        clock: Told of the stages `decode`, `scenes`, `detect`, `landmarks`, `crop` and `pose`.
 
     Raises:
         MediaError: `too_long`, `scene_cut`, `no_face`, `several_faces`, `profile`,
-            `face_too_small`, or what the decoders say.
+            `face_too_small`, `truncated`, or what the decoders say.
     """
-    spent = {} if seconds is None else seconds
-    with stage(spent, "decode", sandbox):
+    clock = StageClock({}, sandbox) if clock is None else clock
+    with clock("decode"):
         info = sandbox.probe_video(path)
     if info.duration_s > spec.longest_s:
         raise MediaError(
@@ -118,8 +118,8 @@ def track_clip(
             f"{path.name}: {info.duration_s:.0f} s; at most {spec.longest_s:.0f} s at once: "
             "cut the clip, or raise longest_s",
         )
-    reading = _read(path, info, None if truth is not None else provider, sandbox, spec, spent)
-    with stage(spent, "lift", sandbox):
+    reading = _read(path, info, None if truth is not None else provider, sandbox, spec, clock)
+    with clock("pose"):
         if truth is None:
             take, source, seen = _found(reading, spec)
         else:
@@ -152,36 +152,28 @@ def iter_pictures(path: Path, clip: TrackedClip, sandbox: MediaSandbox) -> Itera
         raise MediaError("truncated", f"{path}: frames are missing at the second reading")
 
 
-@contextmanager
-def stage(seconds: dict[str, float], name: str, sandbox: MediaSandbox) -> Iterator[None]:
-    """Add the CPU time of this process and of the decoders inside to a stage."""
-    start = time.process_time() + sandbox.cpu_s
-    try:
-        yield
-    finally:
-        spent = time.process_time() + sandbox.cpu_s - start
-        seconds[name] = seconds.get(name, 0.0) + spent
-
-
 def _read(
     path: Path,
     info: VideoInfo,
     provider: FaceProvider | None,
     sandbox: MediaSandbox,
     spec: ClipPrepareSpec,
-    seconds: dict[str, float],
+    clock: StageClock,
 ) -> _Reading:
     """Decode every frame once: its time, what changes, the face, and the frame if there is room."""
     stated: list[float | None] = []
-    tracker = None if provider is None else FaceTracker(provider)
+    tracker = None if provider is None else FaceTracker(provider, timed=clock)
     watch, keeper = SceneWatch(), FrameKeeper(margin=spec.margin)
-    for shown in _decoded(path, info, sandbox, seconds):
+    for shown in _decoded(path, info, sandbox, clock):
         stated.append(shown.time_s)
         if tracker is not None:
-            with stage(seconds, "faces", sandbox):
-                tracker.take(shown.image, begins_scene=watch.see(shown.image))
-                _stop_early(path, info, stated, watch, tracker, spec)
-        keeper.take(shown.image, None if tracker is None else tracker.last)
+            with clock("scenes"):
+                begins_scene = watch.see(shown.image)
+            with clock("landmarks"):
+                tracker.take(shown.image, begins_scene=begins_scene)
+            _stop_early(path, info, stated, watch, tracker, spec)
+        with clock("crop"):
+            keeper.take(shown.image, None if tracker is None else tracker.last)
     if not stated:
         raise MediaError("empty", f"{path.name}: the clip has no frames")
     cuts = [] if tracker is None else watch.cuts()
@@ -256,12 +248,12 @@ def _lifted(
 
 
 def _decoded(
-    path: Path, info: VideoInfo, sandbox: MediaSandbox, seconds: dict[str, float]
+    path: Path, info: VideoInfo, sandbox: MediaSandbox, clock: StageClock
 ) -> Iterator[TimedFrame]:
     """All frames; the time they take to come counts for a stage."""
     frames = sandbox.iter_timed_frames(path, info)
     while True:
-        with stage(seconds, "decode", sandbox):
+        with clock("decode"):
             frame = next(frames, None)
         if frame is None:
             return

@@ -28,7 +28,7 @@ class RowMaker(Protocol):
 
         Args:
             root: Folder that the record's path is relative to.
-            seconds: Collects time by stage.
+            seconds: Collects CPU time by stage (`visage.data.stage_clock`).
 
         Raises:
             MediaError: the record cannot be used; it becomes one rejection.
@@ -37,4 +37,8 @@ class RowMaker(Protocol):
 
     def count_by(self, row: Mapping[str, Any]) -> str:
         """Under which name a row is counted: its class, its style."""
+        ...
+
+    def duration_s(self, row: Mapping[str, Any]) -> float:
+        """Seconds of sound or moving picture that a row holds; 0 for a still picture."""
         ...

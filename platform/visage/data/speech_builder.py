@@ -6,11 +6,7 @@ so that a cut is heard on neither side.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,9 +15,10 @@ from typing import Any
 from visage.data.records import Record
 from visage.data.row_maker import Row
 from visage.data.speech_rows import SPEECH_SCHEMA, pack_speech
+from visage.data.stage_clock import StageClock
 from visage.errors import MediaError
 from visage.media.sandbox import MediaSandbox
-from visage.media.sandbox.files import opened_media
+from visage.media.sandbox.files import media_sha256
 from visage.models.audio.mel import log_mel
 from visage.specs.prepare import SpeechPrepareSpec
 
@@ -42,6 +39,10 @@ class SpeechRowMaker:
         """All rows are counted together."""
         return "speech"
 
+    def duration_s(self, row: Mapping[str, Any]) -> float:
+        """That of its mel frames."""
+        return int(row["frames"]) / self.spec.front.fps
+
     def rows(self, record: Record, root: Path, seconds: dict[str, float]) -> list[Row]:
         """One row, or several of a long recording.
 
@@ -49,7 +50,8 @@ class SpeechRowMaker:
             MediaError: `too_short`, or what the decoder says.
         """
         path, front = root / record.path, self.spec.front
-        with _timed(seconds, "decode"):
+        clock = StageClock(seconds, self.sandbox)
+        with clock("decode"):
             samples = self.sandbox.decode_audio(path, sample_rate=front.sample_rate)
         if len(samples) < self.spec.shortest_s * front.sample_rate:
             raise MediaError(
@@ -57,10 +59,14 @@ class SpeechRowMaker:
                 f"{record.key}: {len(samples) / front.sample_rate:.2f} s of sound; at least "
                 f"{self.spec.shortest_s} s are needed",
             )
-        with _timed(seconds, "mel"):
+        with clock("mel"):
             mel = log_mel(samples, front)
-        with _timed(seconds, "write"):
-            shared = {"clip": record.key, "group": record.group, "source_sha256": _sha256(path)}
+        with clock("write"):
+            shared = {
+                "clip": record.key,
+                "group": record.group,
+                "source_sha256": media_sha256(path),
+            }
             cuts = self._cuts(len(mel) // 2)
             return [
                 {
@@ -76,17 +82,3 @@ class SpeechRowMaker:
         """Where rows begin and end, in video frames: equal parts of `segment_s` or longer."""
         parts = max(1, int(frames / (self.spec.segment_s * self.spec.front.fps)))
         return [frames * part // parts for part in range(parts + 1)]
-
-
-def _sha256(path: Path) -> str:
-    with opened_media(path) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -13,7 +13,8 @@ begins; in between it is the one that overlaps most with where it was.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,9 +67,21 @@ class FaceTrack:
 class FaceTracker:
     """Takes the frames of one clip in their order."""
 
-    def __init__(self, provider: FaceProvider, *, find_every: int = FIND_EVERY) -> None:
-        """`find_every` is the distance of searches while all goes well, in frames."""
+    def __init__(
+        self,
+        provider: FaceProvider,
+        *,
+        find_every: int = FIND_EVERY,
+        timed: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """Nothing was seen yet.
+
+        Args:
+            find_every: Frames between two searches while all goes well.
+            timed: Opened with the word `detect` around every search.
+        """
         self._provider = provider
+        self._timed = timed
         self._find_every = find_every
         self._points: list[Landmarks | None] = []
         self._rivals: list[float] = []
@@ -131,7 +144,8 @@ class FaceTracker:
         """Points by what a search finds, and how large the largest other face is."""
         self._searched_at = index
         last = points if points is not None else before
-        faces = find_faces(frame, self._provider, near=None if last is None else _box_of(last))
+        with self._timed("detect"):
+            faces = find_faces(frame, self._provider, near=None if last is None else _box_of(last))
         if last is None:
             points, mine = self._chosen(frame, faces)
         else:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from drawn_people import talking, write_film
 
+from visage.data.chunks import Chunk, ChunkDone, prepare_chunk
 from visage.data.clip_builder import ClipRowMaker
 from visage.data.clip_rows import CLIP_SCHEMA, unpack_clip
 from visage.data.clip_truth import truth_path
@@ -24,6 +25,7 @@ from visage.media.sandbox import MediaSandbox
 from visage.media.video import iter_frames, write_video
 from visage.models.projection import Camera, project
 from visage.specs.prepare import ClipPrepareSpec
+from visage.store.open import open_store
 from visage.synth.spec import VoxCeleb2Spec
 from visage.synth.voxceleb2 import write_voxceleb2
 
@@ -216,6 +218,37 @@ def test_a_clip_without_sound_becomes_silent_rows_where_silence_may_stand_for_it
         assert not arrays.audio.any()
         assert np.ptp(arrays.mel, axis=0).max() == 0.0, "every frame is as silent as the others"
         assert np.ptp(arrays.landmarks[:, 57], axis=0).max() > 0
+
+
+def test_a_chunk_says_how_long_its_clips_are_and_where_the_time_went(
+    tmp_path: Path, corpus: Corpus, record: Record, sandbox: MediaSandbox
+) -> None:
+    broken = replace(record, key="broken.mp4", path="broken.mp4")
+    chunk = Chunk(key="c", split="train", records=(record, broken), fingerprints=("a", "b"))
+    store = open_store(str(tmp_path))
+
+    def prepare() -> ChunkDone:
+        maker = _maker(sandbox, torso="flow")
+        return prepare_chunk(chunk, maker, root=Path(corpus.root), store=store, settings="s")
+
+    done = prepare()
+    assert (done.prepared, done.rejected) == (1, 1)
+    assert done.media_s == pytest.approx(148 / 60)
+    assert set(done.seconds) == {"decode", "crop", "pose", "encode", "flow", "mel", "write"}
+    assert min(done.seconds.values()) >= 0
+    again = prepare()
+    assert (again.prepared, again.media_s, again.seconds) == (1, 0.0, {})
+
+
+def test_following_a_face_is_told_apart_from_finding_it(
+    tmp_path: Path, record: Record, sandbox: MediaSandbox
+) -> None:
+    write_film(tmp_path / "clip.mkv", talking(2, 20))
+    one = replace(record, key="clip.mkv", path="clip.mkv")
+    spec = ClipPrepareSpec(size=96, segment_s=0.5, shortest_s=0.4, without_sound="silence")
+    seconds: dict[str, float] = {}
+    ClipRowMaker(spec=spec, provider=Dlib68(), sandbox=sandbox).rows(one, tmp_path, seconds)
+    assert seconds.keys() >= {"scenes", "detect", "landmarks"}
 
 
 def _without_sound(root: Path, record: Record, out: Path) -> None:

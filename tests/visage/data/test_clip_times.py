@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from visage.data.clip_times import fill_gaps, frame_times, smoothed_in_time
-from visage.errors import DataError
+from visage.errors import MediaError
 from visage.faces.lift import smoothed
 
 
@@ -19,8 +21,14 @@ def test_times_that_can_be_true_are_believed() -> None:
 @pytest.mark.parametrize("stated", [[0.0, None, 0.1], [0.0, 0.2, 0.1], [0.0, 0.0, 0.1], [None] * 3])
 def test_times_that_cannot_be_true_become_the_mean_rate(stated: list[float | None]) -> None:
     np.testing.assert_allclose(frame_times(stated, 25), [0.0, 0.04, 0.08])
-    with pytest.raises(DataError):
-        frame_times(stated, 0.0)
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, math.nan, math.inf])
+def test_a_clip_that_says_neither_times_nor_a_rate_is_one_rejection(fps: float) -> None:
+    with pytest.raises(MediaError) as found:
+        frame_times([None, None], fps)
+    assert found.value.code == "unsupported_format"
+    assert frame_times([0.0, 0.1], fps).tolist() == [0.0, 0.1]
 
 
 @pytest.mark.parametrize("count", [2, 3, 9, 60])

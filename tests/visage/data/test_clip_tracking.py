@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -259,6 +260,12 @@ def test_a_head_that_is_turned_away_is_a_profile(
         assert len(run()) == 5
     else:
         assert _code(run)[0] == code
+
+
+def test_a_lone_frame_of_no_rate_lasts_no_time(track: Track, tmp_path: Path) -> None:
+    clip = track(write_film(tmp_path / "still.mkv", talking(2, 1)))
+    assert clip.duration_s == pytest.approx(0.04)
+    assert replace(clip, info=replace(clip.info, fps=0.0)).duration_s == 0.0
 
 
 def test_too_long_a_clip_is_not_followed_at_all(track: Track, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from visage.errors import MediaError
 
-__all__ = ["opened_media", "read_media"]
+__all__ = ["media_sha256", "opened_media", "read_media"]
 
 
 @contextmanager
@@ -49,3 +50,15 @@ def read_media(path: Path, *, max_bytes: int) -> bytes:
     if len(body) > max_bytes:
         raise MediaError("too_large", f"{path}: more than {max_bytes} bytes are not accepted")
     return body
+
+
+def media_sha256(path: Path) -> str:
+    """Digest of a regular file in hexadecimal; it is never held whole.
+
+    Raises MediaError: `not_found`, `truncated` where the disk cannot read it.
+    """
+    with opened_media(path) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as err:
+            raise MediaError("truncated", f"{path}: cannot be read: {err.strerror}") from err
