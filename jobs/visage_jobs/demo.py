@@ -164,6 +164,7 @@ def _report(
             title=f"Visage demo: {emotion.corpus.layout}",
             curves=curves_of_run(emotion.train.run_uri),
         )
+        evaluator.write(report, found)
         evaluator.track(found)
     report = replace(
         report,

@@ -131,5 +131,6 @@ def spread(points: Tensor) -> Tensor:
     """
     centred = points[..., :2] - points[..., :2].mean(dim=1, keepdim=True)
     x, y = centred.unbind(dim=-1)
-    determinant = (x * x).mean(1) * (y * y).mean(1) - (x * y).mean(1) ** 2
-    return determinant.clamp_min(0).sqrt()
+    # the determinant as a sum of squares (Cauchy and Binet): flat point sets cancel nothing
+    crossed = x[:, :, None] * y[:, None] - y[:, :, None] * x[:, None]
+    return crossed.square().mean(dim=(1, 2)).div(2).clamp_min(1e-12).sqrt()

@@ -217,7 +217,7 @@ def test_patterns_come_from_a_style_mapping_once(manifest: Manifest, tmp_path: P
     assert recipe.patterns_computed == made
     recipe.export(open_store(str(tmp_path)), "generator", recipe.model, metadata={"step": 1})
     found = load_generator(f"{tmp_path}/generator")
-    assert found.metadata == {"step": 1, "patterns": digest}
+    assert found.metadata == {"step": 1, "patterns": digest, "style_mapping": uri}
 
 
 def test_what_was_exported_gives_the_same_frames(manifest: Manifest, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_what_was_exported_gives_the_same_frames(manifest: Manifest, tmp_path: P
         stepper.step(_batch(recipe, step=step), step, {})
     recipe.export(open_store(str(tmp_path)), "generator", recipe.model, metadata={})
     part = load_generator(f"{tmp_path}/generator")
-    assert part.metadata == {"patterns": "references"}
+    assert part.metadata == {"patterns": "references", "style_mapping": None}
     assert part.spec == recipe.spec.model
     conditions = recipe.tensors(_batch(recipe), CPU)["conditions"]
     with torch.no_grad():
