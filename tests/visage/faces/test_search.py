@@ -18,9 +18,11 @@ class Window:
 
     def __init__(self, *, least: int, most: int, room: int = 0) -> None:
         self.least, self.most, self.room, self.looks = least, most, room, 0
+        self.pixels = 0
 
     def detect(self, image: Image) -> list[Face]:
         self.looks += 1
+        self.pixels += image.shape[0] * image.shape[1]
         rows, columns = np.nonzero(image[..., 0] > (BACKGROUND + FACE) / 2)
         if not len(rows):
             return []
@@ -64,6 +66,16 @@ def test_a_face_that_fills_a_large_picture_is_found_at_another_scale() -> None:
     faces = find_faces(_picture(box, width=640, height=480), Window(least=60, most=200))
     assert len(faces) == 1
     np.testing.assert_allclose(faces[0].box, box, atol=8)
+
+
+def test_a_large_picture_is_not_looked_at_whole_where_a_small_one_shows_the_face() -> None:
+    large, tiny = Window(least=40, most=200), Window(least=40, most=200)
+    box = (800, 300, 1200, 700)
+    faces = find_faces(_picture(box, width=1920, height=1080), large)
+    np.testing.assert_allclose(faces[0].box, box, atol=8)
+    assert large.pixels <= 512 * 512
+    box = (800, 300, 900, 400)
+    assert find_faces(_picture(box, width=1920, height=1080), tiny)[0].box == box
 
 
 def test_nobody_looks_twice_where_the_first_look_found_what_was_wanted() -> None:
