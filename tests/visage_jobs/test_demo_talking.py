@@ -74,7 +74,7 @@ def test_the_scores_stand_beside_a_frozen_face_and_the_mean_motion(
     done = shown[0].talking
     assert done is not None
     assert {"generated", "frozen", "mean", "truth"} <= set(done.scores.subjects)
-    assert done.scores.subjects["truth"]["lmd"].mean == pytest.approx(0.0, abs=1e-6)
+    assert all(done.scores.subjects[one]["lmd"].mean > 0 for one in ("generated", "frozen", "mean"))
     assert done.scores.clips == 2
 
 
@@ -90,6 +90,6 @@ def test_a_second_demo_trains_nothing_and_says_the_same(shown: tuple[DemoResult,
     assert first.talking is not None
     assert again is not None
     assert all(one.reused for one in again.trained.values())
-    assert again.assembled.version == first.talking.assembled.version
+    assert again.assembled.version.version == first.talking.assembled.version.version
     assert again.transferred.uri == first.talking.transferred.uri
     assert again.transferred.scores == first.talking.transferred.scores
