@@ -86,8 +86,9 @@ class ClipPrepareSpec(PrepareSpec):
     several_faces: Literal["clear", "largest", "reject"] = "clear"
     """The largest face is followed. clear = rejected if another one, more than half as tall, is
     there most of the time; reject = if there is any other; largest = whoever else is there."""
-    most_yaw_deg: float = Field(45.0, gt=0.0, le=90.0)
-    """A head turned further is a profile."""
+    most_yaw_deg: float = Field(40.0, gt=0.0, le=90.0)
+    """A head turned further is a profile, by its points: trackers see two eyes in every face, so
+    that of a head of 70 degrees hardly more than 45 are measured."""
     most_profile_share: float = Field(0.25, ge=0.0, le=1.0)
     """Of frames that may show a profile."""
     without_sound: Literal["reject", "silence"] = "reject"

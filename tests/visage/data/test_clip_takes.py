@@ -125,3 +125,17 @@ def test_a_head_may_turn_away_for_a_while(turned: int, is_refused: bool, sign: i
     with pytest.raises(MediaError, match="26%") as found:
         check_turn(yaw, SPEC)
     assert found.value.code == "profile"
+
+
+@pytest.mark.parametrize(("yaw_deg", "is_refused"), [(35.0, False), (42.0, True)])
+def test_a_full_profile_is_refused_although_its_points_measure_less(
+    yaw_deg: float, is_refused: bool
+) -> None:
+    # Of a head that shows one eye dlib's points measure 36 to 47 degrees, three quarters up to 35.
+    yaw = np.full(50, yaw_deg)
+    if not is_refused:
+        check_turn(yaw, SPEC)
+        return
+    with pytest.raises(MediaError) as found:
+        check_turn(yaw, SPEC)
+    assert found.value.code == "profile"
