@@ -85,3 +85,12 @@ def test_a_dry_run_prints_the_resolved_spec_and_writes_nothing(tmp_path: Path) -
     plan = json.loads(result.stdout)
     assert plan["spec"]["epochs"] == 3.0
     assert not (tmp_path / "runs").exists()
+
+
+def test_examples_in_the_help_keep_their_brackets_and_their_paragraphs() -> None:
+    told = CliRunner().invoke(app, ["synth", "--help"], env={"COLUMNS": "120"}).stdout
+    assert "--set styles=[plain,rap]" in told
+    assert "so a model that reads both is provably better" in " ".join(told.split())
+    lines = [line.strip() for line in told.split("\n")]
+    begun = next(at for at, line in enumerate(lines) if line.startswith("Face and setting"))
+    assert len(lines[begun]) > 100  # a paragraph is wrapped by the terminal, not by its author

@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr, so that `visage … --json | jq
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import sys
 import time
@@ -70,7 +71,14 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
             typer.secho("interrupted; what was committed is kept", fg=typer.colors.YELLOW, err=True)
             raise typer.Exit(130) from None
 
+    run.__doc__ = _paragraphs(function.__doc__ or "")
     return run
+
+
+def _paragraphs(doc: str) -> str:
+    """A docstring whose paragraphs are a line each, for the terminal to wrap as wide as it is."""
+    blocks = inspect.cleandoc(doc).replace("[", r"\[").split("\n\n")  # brackets are markup to rich
+    return "\n\n".join(" ".join(block.split("\n")) for block in blocks)
 
 
 def say(text: str) -> None:
