@@ -100,7 +100,7 @@ def _speed(jobs: Sequence[_Job]) -> list[Figure]:
             f"prepare: {stage}",
             [job.pictures / job.stage_s[stage] for job in jobs],
             "1/s per core",
-            how=f"{how}; pictures by wall time inside the workers in this stage",
+            how=f"{how}; pictures by CPU time of worker and decoder in this stage",
         )
         for stage in STAGES
     ]

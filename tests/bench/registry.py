@@ -40,6 +40,7 @@ class Measurement:
 MEASUREMENTS: dict[str, Measurement] = {
     "help_time": Measurement(about="start-up of the command line", limit_s=120.0),
     "prepare_speed": Measurement(about="prepare: speed by stage, memory", limit_s=420.0),
+    "prepare_clips": Measurement(about="prepare: clips, speed by stage", limit_s=300.0),
     "feed_speed": Measurement(about="feed: speed, and wait of a training step", limit_s=240.0),
     "feed_files": Measurement(about="feed against files: warm, and from a store", limit_s=600.0),
     "feed_peers": Measurement(about="feed against MosaicML Streaming and litdata", limit_s=600.0),
