@@ -5,16 +5,19 @@ The portrait and the sound are untrusted: both are decoded in the sandbox.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visage.errors import MediaError, SpecError
 from visage.faces import ProviderName, open_provider
+from visage.faces.provider import FaceProvider
 from visage.inference.style_card import StyleCard
 from visage.inference.talking_head import TalkingHead
-from visage.media.sandbox import MediaSandbox
+from visage.media.limits import ImageLimits
+from visage.media.sandbox import MediaSandbox, read_media
 from visage.rendering.portrait import Portrait, read_portrait
 from visage.rendering.provenance import file_digest, provenance_tags
 from visage.rendering.renderer import RenderedClip, render_clip
@@ -80,9 +83,10 @@ def run_animate(
         note(text)
 
     found = find_talking_head(job.workspace, job.model, device=job.device)
+    provider = open_provider(job.faces)
     with MediaSandbox() as sandbox, tempfile.TemporaryDirectory(prefix="visage-sound-") as folder:
-        portrait = _portrait(job, sandbox, found.head)
-        style = _style(job, sandbox, found.head, told)
+        portrait = _portrait(job, sandbox, provider, found.head)
+        style = _style(job, sandbox, provider, found.head, told)
         sound = open_sound(
             job.audio, sandbox, Path(folder), shortest_s=job.spec.shortest_s,
             longest_s=job.spec.longest_s,
@@ -98,39 +102,53 @@ def _check(job: AnimateJob) -> None:
         raise SpecError("--style and --style-clip: give one of them")
     if job.out.suffix.lower() not in (".mp4", ".m4v"):
         raise SpecError(f"--out {job.out}: the video is an MP4; name it so, for example out.mp4")
-    if not job.out.absolute().parent.is_dir():
-        raise SpecError(f"--out {job.out}: there is no folder {job.out.absolute().parent}")
+    folder = job.out.absolute().parent
+    if not folder.is_dir():
+        raise SpecError(f"--out {job.out}: there is no folder {folder}")
+    if job.out.is_dir():
+        raise SpecError(f"--out {job.out}: this is a folder; name a file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SpecError(f"--out {job.out}: nothing may be written to {folder}")
     for flag, path in (("--portrait", job.portrait), ("--audio", job.audio),
                        ("--style-clip", job.style_clip)):  # fmt: skip
-        if path is not None and not path.is_file():
+        if path is None:
+            continue
+        if not path.is_file():
             raise SpecError(f"{flag} {path}: there is no such file")
+        if job.out.exists() and job.out.samefile(path):
+            raise SpecError(f"--out {job.out}: this is {flag}, which would be lost; name another")
 
 
-def _portrait(job: AnimateJob, sandbox: MediaSandbox, head: TalkingHead) -> Portrait:
+def _portrait(
+    job: AnimateJob, sandbox: MediaSandbox, provider: FaceProvider, head: TalkingHead
+) -> Portrait:
+    data = read_media(job.portrait, max_bytes=ImageLimits().max_bytes)
     try:
-        image = sandbox.decode_image(job.portrait.read_bytes())
-        return read_portrait(
-            image, open_provider(job.faces), size=head.generator.spec.size, spec=job.spec.portrait
-        )
+        image = sandbox.decode_image(data)
+        return read_portrait(image, provider, size=head.generator.spec.size, spec=job.spec.portrait)
     except MediaError as err:
         raise MediaError(err.code, f"{job.portrait}: {err}") from None
 
 
 def _style(
-    job: AnimateJob, sandbox: MediaSandbox, head: TalkingHead, note: Callable[[str], None]
+    job: AnimateJob,
+    sandbox: MediaSandbox,
+    provider: FaceProvider,
+    head: TalkingHead,
+    note: Callable[[str], None],
 ) -> StyleCard:
     if job.style_clip is None:
         return find_style(job.workspace, head, job.style)
     card = card_of_clip(
-        job.style_clip, name=job.style_clip.stem, provider=open_provider(job.faces),
-        sandbox=sandbox,
-    )  # fmt: skip
+        job.style_clip, name=job.style_clip.stem, provider=provider, sandbox=sandbox
+    )
     for template, share in card.missing():
         note(
             f"{job.style_clip}: shows no clear {template} (coverage {share:.0%}); the nearest "
             "frame stands for it"
         )
-    return card
+    # nothing of it is published, so the clip itself says which style the video shows
+    return replace(card, digest=file_digest(job.style_clip))
 
 
 def _rendered(

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
+import signal
+import tempfile
 import wave
+import zlib
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from drawn_people import talking, write_film
 from made_scenes import scene
+from PIL import Image as Pillow
 from tiny_talking_head import publish_tiny_head
 from typer.testing import CliRunner
 
 from visage.media.image import encode_jpeg
+from visage.media.video_writer import write_video
+from visage.rendering.renderer import render_clip
 from visage.synth.spec import VoxCeleb2Spec
 from visage.synth.takes import shoot, takes_of
 from visage.tracking.registry import Registry, committed_weights
+from visage_jobs import animate
 from visage_jobs.cli import app
 from visage_jobs.workspace import Workspace
 
@@ -34,6 +45,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "portrait.jpg").write_bytes(encode_jpeg(picture, 92))
     (root / "scene.jpg").write_bytes(encode_jpeg(scene(3, height=300, width=400)))
     (root / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
+    _turned(picture).save(root / "turned.jpg", exif=_orientation(6))
+    Pillow.fromarray(picture).resize((64, 64)).save(root / "tiny.png")
+    (root / "huge.png").write_bytes(_stating(12_000, 12_000))
+    write_video(root / "still.mp4", [picture] * 30, fps=25)
+    _surround(root / "surround.wav")
     _sound(root / "speech.wav", 1.0)
     _sound(root / "short.wav", 0.1)
     _sound(root / "silent.wav", 1.0, level=0.0)
@@ -44,6 +60,33 @@ def _sound(path: Path, seconds: float, *, level: float = 0.4) -> None:
     noise = np.random.default_rng(0).uniform(-level, level, round(seconds * 16_000))
     with wave.open(str(path), "wb") as out:
         out.setparams((1, 2, 16_000, 0, "NONE", ""))
+        out.writeframes(np.round(noise * 32767).astype("<i2").tobytes())
+
+
+def _turned(picture: np.ndarray) -> Pillow.Image:
+    return Pillow.fromarray(picture).transpose(Pillow.Transpose.ROTATE_90)
+
+
+def _orientation(value: int) -> Pillow.Exif:
+    exif = Pillow.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+def _stating(width: int, height: int) -> bytes:
+    """A PNG whose header states a size; nothing of it must be decoded to be refused."""
+    sink = io.BytesIO()
+    Pillow.new("RGB", (8, 8)).save(sink, "PNG")
+    body = bytearray(sink.getvalue())
+    body[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    body[29:33] = zlib.crc32(body[12:29]).to_bytes(4, "big")
+    return bytes(body)
+
+
+def _surround(path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-0.4, 0.4, (8_000, 6))
+    with wave.open(str(path), "wb") as out:
+        out.setparams((6, 2, 8_000, 0, "NONE", ""))
         out.writeframes(np.round(noise * 32767).astype("<i2").tobytes())
 
 
@@ -84,6 +127,11 @@ def test_silence_is_rendered_and_told(site: Path, tmp_path: Path):
         ((), {"portrait": "torn.jpg"}, 1, "torn.jpg"),
         ((), {"portrait": "none.jpg"}, 2, "there is no such file"),
         ((), {"audio": "portrait.jpg"}, 1, "portrait.jpg"),
+        ((), {"audio": "still.mp4"}, 1, "the file holds no sound"),
+        ((), {"portrait": "tiny.png"}, 1, "at least 40 are needed: give a larger picture"),
+        ((), {"portrait": "huge.png"}, 1, "12000x12000 pixels; at most 64000000"),
+        ((), {"style-clip": "still.mp4"}, 1, "somebody who speaks or sings"),
+        (("--device", "gpu"), {}, 2, "use cpu, cuda or cuda:N"),
         (("--style", "opera"), {}, 2, "this model has plain, loud"),
         (("--style", "../up"), {}, 2, "use letters"),
         (("--style", "plain", "--style-clip", "x.mp4"), {}, 2, "give one of them"),
@@ -101,8 +149,66 @@ def test_what_cannot_be_is_one_sentence_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["out.avi", "nowhere/out.mp4"])
+def test_what_cameras_and_studios_give_is_taken_and_an_older_video_replaced(
+    site: Path, tmp_path: Path
+):
+    """A picture on its side, six channels at 8 kHz, a rate like 29.97, blanks in a name."""
+    out = tmp_path / "my video.mp4"
+    out.write_text("an older video")
+    words = ("--fps", "29.97", "--size", "64", "--json")
+    code, told, said = _animate(site, out, *words, portrait="turned.jpg", audio="surround.wav")
+    assert code == 0, said
+    assert (json.loads(told)["frames"], json.loads(told)["duration_s"]) == (30, 1.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["my video.mp4"]
+
+
+def test_a_clip_of_a_speaker_is_a_style_and_the_video_says_which_clip(site: Path, tmp_path: Path):
+    clip, out = tmp_path / "aria no 1.mp4", tmp_path / "out.mp4"
+    write_film(clip, talking(1, 50))
+    code, told, said = _animate(site, out, "--size", "64", "--json", **{"style-clip": str(clip)})
+    assert code == 0, said
+    assert json.loads(told)["style"] == "aria no 1"
+    with av.open(str(out)) as found:
+        facts = json.loads(found.metadata["comment"])
+    assert facts["style_digest"] == hashlib.sha256(clip.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("flag", ["portrait", "audio", "style-clip"])
+def test_an_input_is_never_written_over(flag: str, site: Path, tmp_path: Path):
+    given = tmp_path / "mine.mp4"
+    given.write_bytes(b"the only copy")
+    (tmp_path / "link.mp4").symlink_to(given)
+    code, _, said = _animate(site, tmp_path / "link.mp4", **{flag: str(given)})
+    assert (code, f"this is --{flag}, which would be lost" in said) == (2, True), said
+    assert given.read_bytes() == b"the only copy"
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_stops_it_midway_finds_nothing_left(
+    asked: signal.Signals, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stopped(*given, **named):
+        def progress(done: int, _: int) -> None:
+            if done == 5:
+                os.kill(os.getpid(), asked)
+
+        return render_clip(*given, **{**named, "progress": progress})
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(animate, "render_clip", stopped)
+    before = signal.getsignal(asked)
+    code, _, said = _animate(site, tmp_path / "out.mp4", "--size", "64")
+    assert (code, "interrupted" in said) == (130, True), said
+    assert list(tmp_path.iterdir()) == [scratch]
+    assert list(scratch.iterdir()) == []
+    assert signal.getsignal(asked) is before
+
+
+@pytest.mark.parametrize("name", ["out.avi", "nowhere/out.mp4", "folder.mp4"])
 def test_a_place_for_the_video_that_cannot_be_is_refused_first(name, site: Path, tmp_path: Path):
+    (tmp_path / "folder.mp4").mkdir()
     code, _, said = _animate(site, tmp_path / name)
     assert code == 2
     assert "--out" in said

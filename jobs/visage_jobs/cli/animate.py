@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from visage_jobs.cli.console import JsonFlag, SetOption, WorkspaceOption, bar, emit, say, verb
+from visage_jobs.cli.console import (
+    JsonFlag,
+    SetOption,
+    WorkspaceOption,
+    bar,
+    emit,
+    ending_clean,
+    say,
+    verb,
+)
 
 if TYPE_CHECKING:
     from visage_jobs.animate import Animated
@@ -71,7 +80,7 @@ def animate(
         device=device,
         faces=faces,
     )
-    with bar(quiet=as_json) as progress:
+    with ending_clean(), bar(quiet=as_json) as progress:
         task = progress.add_task("rendering", total=None)
         done = run_animate(
             job,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ __all__ = [
     "WorkspaceOption",
     "bar",
     "emit",
+    "ending_clean",
     "say",
     "verb",
 ]
@@ -79,6 +81,29 @@ def _paragraphs(doc: str) -> str:
     """A docstring whose paragraphs are a line each, for the terminal to wrap as wide as it is."""
     blocks = inspect.cleandoc(doc).replace("[", r"\[").split("\n\n")  # brackets are markup to rich
     return "\n\n".join(" ".join(block.split("\n")) for block in blocks)
+
+
+@contextmanager
+def ending_clean() -> Iterator[None]:
+    """Inside, SIGTERM and a terminal that closes end the verb as Ctrl-C does.
+
+    What stands half-made is then removed, as Python's own way to die would not.
+    """
+
+    def interrupt(*_: object) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)  # once is enough; cleaning up takes a moment
+        raise KeyboardInterrupt
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    for one, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup wishes that it goes on
+            signal.signal(one, interrupt)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def say(text: str) -> None:

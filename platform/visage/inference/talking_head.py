@@ -25,7 +25,7 @@ from torch import Tensor
 from visage.errors import CorruptError, DataError, NotFoundError, SpecError
 from visage.inference.audio_encoder import load_audio_encoder
 from visage.inference.generator import load_generator
-from visage.inference.parts import Part, described, load_part, split_uri
+from visage.inference.parts import Part, described, load_part, open_device, split_uri
 from visage.inference.style_card import StyleCard, load_style_card, save_style_card
 from visage.inference.style_delta import apply_style
 from visage.inference.style_patterns import StylePatterns
@@ -179,7 +179,9 @@ def load_talking_head(uri: str, *, device: str = "cpu") -> TalkingHead:
         NotFoundError: no model was published there.
         CorruptError: a part is missing, damaged, or another one than the model names.
         DataError: it is something else than a talking head.
+        SpecError: there is no such device here.
     """
+    found_device = open_device(device)
     store, prefix = split_uri(uri)
     where = join_uri(store.uri, prefix)
     published = read_commit(store, prefix)
@@ -197,7 +199,7 @@ def load_talking_head(uri: str, *, device: str = "cpu") -> TalkingHead:
         raise DataError(f"{where}/{DESCRIPTION}: not a talking head's description") from None
     if schema != SCHEMA:
         raise DataError(f"{where}: schema {schema!r}, needed is {SCHEMA!r}; assemble it again")
-    return _load(where, body, torch.device(device), digest=published.digest())
+    return _load(where, body, found_device, digest=published.digest())
 
 
 def _load(where: str, body: Mapping[str, Any], device: torch.device, *, digest: str) -> TalkingHead:

@@ -125,7 +125,8 @@ def _check_pixels(size: tuple[int, int], limits: ImageLimits) -> None:
     if width * height > limits.max_pixels:
         raise MediaError(
             "too_large",
-            f"picture of {width}x{height} pixels; at most {limits.max_pixels} pixels are accepted",
+            f"picture of {width}x{height} pixels; at most {limits.max_pixels} are accepted; "
+            "scale it down",
         )
 
 

@@ -7,7 +7,9 @@ before the end.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +22,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from visage.errors import MediaError, SpecError
+from visage.errors import MediaError, SpecError, StoreError
 from visage.media.image import Image
 
 __all__ = ["write_video"]
@@ -65,12 +67,13 @@ def write_video(
     Raises:
         MediaError: `empty` without frames.
         SpecError: frames of several sizes or of a wrong type, sound that is not mono or not finite.
+        StoreError: the file cannot be written there: no room, no right, no folder.
     """
     rate = Fraction(fps).limit_denominator(1_000_000)
     if rate <= 0:
         raise SpecError(f"{path}: fps is {fps}; it must be positive")
     sound = None if audio is None else _checked_audio(path, audio)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = _partial(path)
     try:
         with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as out:
             out.metadata.update(tags or {})
@@ -85,8 +88,11 @@ def write_video(
                 | ({} if threads is None else {"threads": str(threads)}),
             )
         _publish(partial, path)
+    except (OSError, av.FFmpegError) as err:
+        reason = getattr(err, "strerror", None) or err
+        raise StoreError(f"{path}: the video cannot be written: {reason}") from err
     finally:
-        partial.unlink(missing_ok=True)
+        _removed(partial)
     return count
 
 
@@ -206,6 +212,20 @@ def _even(frame: Image) -> Image:
     if height % 2 or width % 2:
         frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(frame)
+
+
+def _partial(path: Path) -> Path:
+    """Where the file grows: beside its place, under a name that nobody else has.
+
+    It is short, because the wanted name may be as long as names can be, and absolute, because
+    FFmpeg takes what stands before a colon for a protocol.
+    """
+    return path.absolute().with_name(f".{path.stem[:24]}.{uuid.uuid4().hex[:12]}.part")
+
+
+def _removed(partial: Path) -> None:
+    with contextlib.suppress(OSError):  # what cannot be removed cannot be made either
+        partial.unlink(missing_ok=True)
 
 
 def _publish(partial: Path, path: Path) -> None:

@@ -5,6 +5,7 @@ The file appears under its name when it is whole; whatever goes wrong on either 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,7 @@ class VideoSink:
         self._path = path
         self._queue: queue.Queue[Image | _Abandoned | None] = queue.Queue(QUEUED_FRAMES)
         self._failed: BaseException | None = None
+        self._is_abandoned = False
         self.frames = 0
         """Written, once the context has ended."""
         self._thread = threading.Thread(
@@ -76,16 +78,25 @@ class VideoSink:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
-            if self._thread.is_alive():
-                self._hand(_Abandoned(), is_last=True)
-            self._thread.join(STUCK_AFTER_S)
+            self._abandon()
             return
-        self._hand(None, is_last=True)
-        self._thread.join(STUCK_AFTER_S)
+        try:
+            self._hand(None, is_last=True)
+            self._thread.join(STUCK_AFTER_S)
+        except BaseException:  # Ctrl-C while the last frames are written
+            self._abandon()
+            raise
         if self._thread.is_alive():
             raise MediaError("timeout", f"{self._path}: the encoder does not end")
         if self._failed is not None:
             raise self._failed
+
+    def _abandon(self) -> None:
+        """Have the file not appear, and wait until what was written of it is removed."""
+        self._is_abandoned = True
+        with contextlib.suppress(MediaError):  # an encoder that is stuck; what is told is the cause
+            self._hand(_Abandoned(), is_last=True)
+        self._thread.join(STUCK_AFTER_S)
 
     def _hand(self, item: Image | _Abandoned | None, *, is_last: bool = False) -> None:
         for _ in range(round(STUCK_AFTER_S / LOOK_EVERY_S)):
@@ -123,6 +134,8 @@ class VideoSink:
     def _frames(self) -> Iterator[Image]:
         while True:
             item = self._queue.get(timeout=24 * 3600)
+            if self._is_abandoned:
+                raise _Abandoned
             if item is None:
                 return
             if isinstance(item, _Abandoned):

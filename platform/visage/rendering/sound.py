@@ -1,12 +1,13 @@
 """The sound of a video: decoded once in the sandbox, kept in files, read piece by piece.
 
 Two tracks come of one file: 16 kHz for the model to hear, 48 kHz for people. Both are mono and lie
-in memory-mapped files of a folder that the caller removes, so that an hour of sound costs no
-memory.
+in memory-mapped files, so that an hour of sound costs no memory. The files have no name: a voice
+does not stay on a disk, however the process ends.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from visage.errors import MediaError
+from visage.errors import MediaError, StoreError
 from visage.media.limits import AudioLimits
 from visage.media.sandbox import MediaSandbox
 
@@ -66,14 +67,18 @@ class Sound:
 def open_sound(
     path: Path, sandbox: MediaSandbox, folder: Path, *, shortest_s: float, longest_s: float
 ) -> Sound:
-    """Decode the sound of any accepted file or clip; two files appear in the folder.
+    """Decode the sound of any accepted file or clip.
+
+    Args:
+        folder: On the disk that has room for the samples; nothing is seen in it.
 
     Raises:
         MediaError: `too_short`, `too_large` beyond longest_s, `no_audio`, `unsupported_format`
             (also NaN), or what the decoder says.
+        StoreError: the folder has no room for the samples.
     """
     limits = AudioLimits(max_duration_s=longest_s)
-    heard = _decoded(path, sandbox, folder / "heard.f32", HEARD_HZ, limits)
+    heard = _decoded(path, sandbox, folder, HEARD_HZ, limits)
     if len(heard) < shortest_s * HEARD_HZ:
         raise MediaError(
             "too_short",
@@ -81,18 +86,25 @@ def open_sound(
         )
     return Sound(
         heard=heard,
-        track=_decoded(path, sandbox, folder / "track.f32", TRACK_HZ, limits),
+        track=_decoded(path, sandbox, folder, TRACK_HZ, limits),
         peak=_peak(heard),
     )
 
 
 def _decoded(
-    path: Path, sandbox: MediaSandbox, target: Path, rate_hz: int, limits: AudioLimits
+    path: Path, sandbox: MediaSandbox, folder: Path, rate_hz: int, limits: AudioLimits
 ) -> Samples:
-    with target.open("wb") as out:
-        for run in sandbox.iter_audio(path, sample_rate=rate_hz, limits=limits):
-            out.write(run.astype("<f4", copy=False).tobytes())
-    return np.memmap(target, "<f4", mode="r")
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for run in sandbox.iter_audio(path, sample_rate=rate_hz, limits=limits):
+                file.write(run.astype("<f4", copy=False).tobytes())
+            file.flush()
+            return np.memmap(file, "<f4", mode="r")  # which keeps the file that has no name
+    except OSError as err:
+        raise StoreError(
+            f"{folder}: no place for the decoded sound: {err.strerror or err}; "
+            "TMPDIR names another folder"
+        ) from err
 
 
 def _peak(samples: Samples) -> float:

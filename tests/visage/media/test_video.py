@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 
-from visage.errors import MediaError, SpecError
+from visage.errors import MediaError, SpecError, StoreError
 from visage.media.audio import decode_audio, write_wav
 from visage.media.limits import VideoLimits
 from visage.media.video import iter_frames, probe_video, read_frame, write_video
@@ -422,3 +422,32 @@ def test_real_clips_are_read_exactly(
     in_order = list(itertools.islice(iter_frames(media_dir / name), 60))
     for index in (0, 17, 59):
         assert np.array_equal(read_frame(media_dir / name, index), in_order[index])
+
+
+@pytest.mark.parametrize("name", ["take:1.mp4", "x" * 251 + ".mp4", "100 % sure?.mp4"])
+def test_any_name_that_a_file_can_have_is_written(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert write_video(Path(name), [np.zeros((16, 16, 3), np.uint8)] * 3, fps=25) == 3
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["y" * 300 + ".mp4", "none/out.mp4", "taken.mp4"])
+def test_a_place_that_takes_no_file_is_told_and_keeps_nothing(name: str, tmp_path: Path) -> None:
+    (tmp_path / "taken.mp4").mkdir()
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_video(tmp_path / name, [np.zeros((16, 16, 3), np.uint8)] * 3, fps=25)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.mp4"]
+
+
+def test_a_disk_that_is_full_is_told_and_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("visage.media.video_writer.os.fsync", full)
+    with pytest.raises(StoreError, match="cannot be written: No space left"):
+        write_video(tmp_path / "out.mp4", [np.zeros((16, 16, 3), np.uint8)] * 3, fps=25)
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from visage.errors import SpecError
 from visage.media.video import probe_video
-from visage.rendering.sink import VideoSink
+from visage.rendering.sink import QUEUED_FRAMES, VideoSink
 
 SOUND = np.zeros(48_000, np.float32)
 
@@ -74,3 +76,45 @@ def test_an_encoder_that_fails_on_the_last_frames_is_heard_too(tmp_path: Path):
     with pytest.raises(SpecError, match="the first one was"):
         make()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_is_interrupted_while_the_last_frames_are_written_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sink = _sink(tmp_path / "out.mp4")
+    join, asked = sink._thread.join, []
+
+    def interrupted(timeout: float | None = None) -> None:
+        asked.append(timeout)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        join(timeout)
+
+    monkeypatch.setattr(sink._thread, "join", interrupted)
+    frames = sink._frames
+
+    def slow():
+        for frame in frames():
+            while not asked:
+                time.sleep(0.005)
+            yield frame
+
+    monkeypatch.setattr(sink, "_frames", slow)
+    with pytest.raises(KeyboardInterrupt), sink:
+        sink.put(_frame())
+    assert not sink._thread.is_alive()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_is_stuck_does_not_hide_why_the_maker_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("visage.rendering.sink.STUCK_AFTER_S", 0.2)
+    sink, free = _sink(tmp_path / "out.mp4"), threading.Event()
+    monkeypatch.setattr(sink, "_frames", lambda: iter([free.wait() and _frame()]))
+    with pytest.raises(ZeroDivisionError), sink:  # noqa: PT012 - the queue is full when it fails
+        for _ in range(QUEUED_FRAMES):
+            sink.put(_frame())
+        raise ZeroDivisionError
+    free.set()
+    sink._thread.join()

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from visage.errors import MediaError
+from visage.errors import MediaError, StoreError
 from visage.media.audio import decode_audio
 from visage.media.sandbox import MediaSandbox, pool
 from visage.rendering.sound import HEARD_HZ, TRACK_HZ, Sound, open_sound
@@ -85,7 +85,21 @@ def test_three_hours_are_refused_from_the_header(sandbox, tmp_path):
     with pytest.raises(MediaError, match="longer than 3600") as caught:
         _open(path, sandbox, tmp_path, longest_s=3600.0)
     assert caught.value.code == "too_large"
-    assert not (tmp_path / "track.f32").exists()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_file_with_a_voice_is_ever_seen(sandbox, tmp_path):
+    path = _write(tmp_path / "x.wav", _tone(1.0, 16_000), 16_000)
+    sound = _open(path, sandbox, tmp_path)
+    assert list(tmp_path.iterdir()) == [path]  # and so nothing is left, however the process ends
+    assert isinstance(sound.track, np.memmap)
+    assert np.abs(sound.track).max() > 0.1
+
+
+def test_a_disk_without_room_for_the_sound_is_told(sandbox, tmp_path):
+    path = _write(tmp_path / "x.wav", _tone(1.0, 16_000), 16_000)
+    with pytest.raises(StoreError, match="TMPDIR"):
+        _open(path, sandbox, tmp_path / "none")
 
 
 def test_numbers_that_are_none_are_refused(sandbox, tmp_path):
