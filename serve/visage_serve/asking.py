@@ -15,7 +15,7 @@ from typing import ClassVar
 import httpx
 from pydantic import ValidationError
 
-from visage.errors import EXIT_RETRY_LATER, VisageError
+from visage.errors import EXIT_RETRY_LATER, SpecError, VisageError
 from visage_serve.wire import ErrorBody, ErrorDetail
 
 __all__ = ["Answer", "Asker", "EndpointError", "EndpointUnavailableError"]
@@ -64,7 +64,16 @@ class Asker:
         sleep: Callable[[float], None] = time.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """timeout_s: of one try. budget_s: of all tries together, waits included."""
+        """Open no connection yet.
+
+        Args:
+            timeout_s: of one try.
+            budget_s: of all tries together, waits included.
+
+        Raises:
+            SpecError: a URL that is none.
+        """
+        _check_url(url)
         self._http = httpx.Client(
             base_url=url, timeout=timeout_s, transport=transport, trust_env=False
         )
@@ -123,6 +132,16 @@ class Asker:
             ) from None
         finally:
             response.close()
+
+
+def _check_url(url: str) -> None:
+    """Refuse at once what would fail at every try."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError):
+        parsed = httpx.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise SpecError(f"url {url!r}: write it like http://127.0.0.1:8000")
 
 
 def _detail_of(body: bytes, response: httpx.Response) -> ErrorDetail:

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 
-from visage.errors import VisageError
 from visage_serve.admission import Admission
 from visage_serve.heads import Heads, Video
 from visage_serve.orders import FILES, AnimationFields, read_order
@@ -89,14 +88,15 @@ def _served(heads: Heads | None) -> Heads:
 
 
 async def _explained(work: Coroutine[Any, Any, T]) -> T:
-    """The result; what is no refusal becomes one, and stands in the log."""
+    """The result; what is no refusal becomes one, and stands in the log.
+
+    Not in the answer: an error names places of this machine, and one that comes from another
+    process carries its whole trace.
+    """
     try:
         return await work
     except Refusal:
         raise
-    except VisageError as err:
-        log.exception("a request failed inside the talking head")
-        raise Refusal(500, "internal", str(err)) from None
     except Exception:
         log.exception("a request failed inside the talking head")
         raise Refusal(500, "internal", "the service failed on this request; see its log") from None

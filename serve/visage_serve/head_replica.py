@@ -88,9 +88,12 @@ class HeadReplica:
         except Refusal as err:
             return Declined.of(err)
 
-    async def styles(self) -> StylesReply:
-        """The styles that there are now."""
-        return await self._service.styles()
+    async def styles(self) -> StylesReply | Declined:
+        """The styles that there are now, or why nobody knows."""
+        try:
+            return await self._service.styles()
+        except Refusal as err:
+            return Declined.of(err)
 
     async def prove(self) -> str | None:
         """None if a frame was rendered of late, or is now; else why not."""
@@ -133,9 +136,11 @@ class RemoteHeads:
         """The styles that an order may name."""
         try:
             async with asyncio.timeout(ANSWER_S):
-                found: StylesReply = await self._handle.styles.remote()
+                found: StylesReply | Declined = await self._handle.styles.remote()
         except (TimeoutError, RayServeException, RayActorError) as err:
             raise _unavailable(f"no replica answers: {type(err).__name__}") from None
+        if isinstance(found, Declined):
+            raise found.refusal()
         return found
 
     async def prove(self) -> None:

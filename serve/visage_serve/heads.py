@@ -10,6 +10,7 @@ thread that worked for it stops within a chunk.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from visage.errors import VisageError
+from visage.errors import StoreUnavailableError, VisageError
 from visage.specs.serve import HeadServeSpec
 from visage_serve.backlog import Backlog, Entry
 from visage_serve.orders import Order
@@ -30,7 +31,10 @@ from visage_serve.wire import HeadReply, StylesReply
 
 __all__ = ["HeadService", "Heads", "HeadsNotReadyError", "Video"]
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+STORE_RETRY_S = 5
 
 
 class HeadsNotReadyError(VisageError):
@@ -110,7 +114,7 @@ class HeadService:
 
         Raises:
             Refusal: 404 for an unknown style, 4xx for media that cannot be used, 429 if the backlog
-                is full, 503 if it took too long.
+                is full, 503 if it took too long or the store of the styles does not answer.
         """
         try:
             async with asyncio.timeout(self.spec.request_timeout_s):
@@ -125,8 +129,8 @@ class HeadService:
             ) from None
 
     async def styles(self) -> StylesReply:
-        """The styles that an order may name."""
-        return await asyncio.to_thread(self._shelf.list)
+        """The styles that an order may name; Refusal 503 while their store does not answer."""
+        return await _from_store(self._shelf.list)
 
     async def prove(self) -> None:
         """Return if a frame was rendered within the last health period, or is now.
@@ -159,7 +163,7 @@ class HeadService:
 
     async def _made(self, order: Order) -> Video:
         self.backlog.check()
-        style = await asyncio.to_thread(self._shelf.find, order.fields.style)
+        style = await _from_store(lambda: self._shelf.find(order.fields.style))
         with self._scratch.folder() as folder:
             async with self._preparing:
                 scene = await self._in_thread(lambda _: self._studio.prepare(order, style, folder))
@@ -238,3 +242,17 @@ class HeadService:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # seen, if nobody waited for it
+
+
+async def _from_store(read: Callable[[], T]) -> T:
+    """What a thread reads of a store; Refusal 503 while that is away."""
+    try:
+        return await asyncio.to_thread(read)
+    except StoreUnavailableError:
+        log.exception("the store of the styles does not answer")
+        raise Refusal(
+            503,
+            "not_ready",
+            "the store of the styles does not answer; come back later",
+            headers={"Retry-After": str(STORE_RETRY_S)},
+        ) from None

@@ -101,9 +101,8 @@ class HeadBench:
         self.service.spec = self.service.spec.model_copy(update=changes)
 
     def left(self) -> list[Path]:
-        """Files of requests that are there now."""
-        found = self.folder.rglob("*")
-        return [path for path in found if path.is_file() and path.name != "lock"]
+        """Folders of requests, and what else is there now."""
+        return [path for path in self.folder.glob("*/*") if path.name != "lock"]
 
     async def is_clean(self) -> None:
         """Return when no request has left anything behind; the test's own deadline ends it else."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from visage.errors import EXIT_RETRY_LATER
+from visage.errors import EXIT_RETRY_LATER, SpecError
 from visage.specs.serve import HeadLimits
 from visage_serve.client import (
     EmotionClient,
@@ -127,6 +127,14 @@ def test_the_budget_ends_the_asking_with_the_code_for_later():
     assert caught.value.exit_code == EXIT_RETRY_LATER
     assert server.now <= 60.0
     assert len(server.requests) < 20
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "localhost:8000", "ftp://x", "http://", "http://:x"]
+)
+def test_a_url_that_is_none_is_refused_at_once_and_not_asked_for_minutes(url):
+    with pytest.raises(SpecError, match="http://127"):
+        TalkingHeadClient(url)
 
 
 def test_an_answer_that_broke_off_is_not_asked_again():

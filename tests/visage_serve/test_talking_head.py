@@ -15,6 +15,7 @@ import pytest
 from head_bench import HeadBench, huge_png, order, portrait_png, sha256, speech_wav
 from tiny_talking_head import DrawnFaces, tiny_card, tiny_head
 
+from visage.errors import CorruptError, StoreUnavailableError
 from visage.inference.style_card import save_style_card
 from visage.inference.talking_head import TalkingHead
 from visage.media.sandbox import MediaSandbox
@@ -199,6 +200,19 @@ def test_a_style_that_is_made_while_the_service_runs_is_found(heads, tmp_path):
     assert bench.post(style="other").status_code == 404
 
 
+def test_a_store_of_styles_that_is_away_is_a_503_that_says_when(heads, tmp_path, monkeypatch):
+    def away(*_: object) -> None:
+        raise StoreUnavailableError("s3://secret: no answer")
+
+    bench = heads(styles_uri=str(tmp_path / "styles"))
+    monkeypatch.setattr("visage_serve.styles.open_store", away)
+    for answer in (bench.ask("GET", "/v1/styles"), bench.post(style="mine")):
+        assert (answer.status_code, error_of(answer).code) == (503, "not_ready")
+        assert answer.headers["retry-after"] == "5"
+        assert "secret" not in answer.text
+    assert bench.post().status_code == 200  # which needs no store
+
+
 def test_one_video_is_rendered_at_a_time_and_all_get_their_own(heads):
     bench = heads()
     seconds = [0.4, 0.6, 0.5, 0.8]
@@ -329,9 +343,12 @@ def test_a_client_that_closes_the_connection_ends_the_rendering_of_its_video(hea
     assert answers[0]["status"] == 400
 
 
-def test_a_fault_inside_is_a_500_without_a_trace(heads):
+@pytest.mark.parametrize(
+    "trouble", [RuntimeError("secret detail"), CorruptError("/srv/secret/styles/x/COMMIT: damaged")]
+)
+def test_a_fault_inside_is_a_500_without_a_trace(heads, trouble):
     bench = heads()
-    bench.studio.trouble = RuntimeError("secret detail")
+    bench.studio.trouble = trouble
     answer = bench.post()
     assert (answer.status_code, error_of(answer).code) == (500, "internal")
     assert "secret" not in answer.text
