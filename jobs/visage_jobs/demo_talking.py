@@ -97,7 +97,7 @@ def run_talking(job: TalkingJob, stages: Stages, *, bars: Bars) -> TalkingDemo:
         say(f"  {assembled.version.name}@{assembled.alias}: styles {', '.join(assembled.styles)}")
     shown = _test_clips(corpus)
     with stages.stage("transfer a style"):
-        transferred = _transfer(job, _styled(shown), bars)
+        transferred = _transfer(job, _styled(shown), assembled.digest, bars)
     portrait, audio = _unseen(job, data_uri, shown[-1], Path(corpus.root))
     with stages.stage("animate"):
         video = _animate(job, portrait, audio, bars)
@@ -195,7 +195,7 @@ def _styled(clips: Sequence[Record]) -> Record:
     return next((record for record in clips if record.style == STYLE), clips[0])
 
 
-def _transfer(job: TalkingJob, clip: Record, bars: Bars) -> Transferred:
+def _transfer(job: TalkingJob, clip: Record, model_digest: str, bars: Bars) -> Transferred:
     root = _root(job)
     preset = find_preset("style-transfer-small")
     steps = spec_class("style-transfer").load(preset, motion="-", style_clips="-").max_steps or 1
@@ -204,7 +204,7 @@ def _transfer(job: TalkingJob, clip: Record, bars: Bars) -> Transferred:
             TransferJob(
                 workspace=job.workspace,
                 clip=root / clip.path,
-                name=TAUGHT,
+                name=f"{TAUGHT}-{model_digest[:6]}",  # a style belongs to one model
                 assignments=(
                     f"max_steps={max(2, round(job.effort * steps))}",
                     *(job.assignments or {}).get("style-transfer", ()),

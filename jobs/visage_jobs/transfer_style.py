@@ -9,7 +9,6 @@ what is reported was measured on it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,22 +19,28 @@ import numpy as np
 import pyarrow as pa
 
 from visage.data.clip_builder import ClipRowMaker
-from visage.data.clip_rows import CLIP_ROWS, CLIP_SCHEMA
+from visage.data.clip_rows import CLIP_ROWS, CLIP_SCHEMA, unpack_clip
 from visage.data.manifest import Manifest, Shard
 from visage.data.records import Record, Split
 from visage.data.row_maker import Row
 from visage.data.shards import MANIFEST_NAME, ROWS_PART, shard_bytes
 from visage.errors import AlreadyExistsError, MediaError, SpecError
 from visage.faces import open_provider
-from visage.inference.style_card import StyleCard, check_style_name, save_style_card
+from visage.inference.style_card import (
+    StyleCard,
+    check_style_name,
+    load_style_card,
+    save_style_card,
+)
 from visage.inference.style_delta import load_style
 from visage.landmarks import POINTS
 from visage.media.sandbox import MediaSandbox
 from visage.rendering.provenance import file_digest
+from visage.rendering.style_clip import check_speaks
 from visage.specs.prepare import ClipPrepareSpec
 from visage.specs.style_transfer import StyleTransferTrainSpec
 from visage.store.base import join_uri
-from visage.store.commit import commit
+from visage.store.commit import MARKER, commit
 from visage.store.open import open_store
 from visage_jobs.presets import find_preset
 from visage_jobs.talking_heads import DEFAULT_MODEL, FoundHead, find_talking_head, styles_uri
@@ -96,13 +101,14 @@ def run_transfer(
 
     Raises:
         NotFoundError: no model.
-        MediaError: the clip cannot be used; `code` says why.
+        MediaError: the clip cannot be used; `code` says why, `closed_mouth` if nobody speaks.
         SpecError: a name that another style has, or none.
     """
     check_style_name(job.name)
     if not job.clip.is_file():
         raise SpecError(f"--clip {job.clip}: there is no such file")
     found = find_talking_head(job.workspace, job.model)
+    _check_name_is_free(job, found)
     notes: list[str] = []
     data_uri, rows = _rows_of_clip(job, notes)
     for text in notes:
@@ -147,14 +153,22 @@ def _rows_of_clip(job: TransferJob, notes: list[str]) -> tuple[str, list[Row]]:
     with MediaSandbox() as sandbox:
         maker = ClipRowMaker(spec=spec, provider=provider, sandbox=sandbox)
         rows = maker.rows(record, job.clip.parent, {})
+    shown = [unpack_clip(row) for row in rows]
+    check_speaks(
+        np.concatenate([one.landmarks for one in shown]),
+        np.concatenate([one.pose for one in shown]),
+        source=job.clip,
+    )
     kept = max(1, round(HELD_OUT * len(rows)))
     train, held_out = (rows[:-kept], rows[-kept:]) if len(rows) > 1 else (rows, rows)
     if train is held_out:
         notes.append(
             f"{job.clip}: too short to hold a part out; scores are of what was learnt from"
         )
-    name = f"style-{job.name}-{file_digest(job.clip)[:10]}"
-    uri = job.workspace.data(name)
+    made_of = f"{file_digest(job.clip)}:{spec.digest()}:{provider.name}"
+    uri = job.workspace.data(
+        f"style-{job.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:10]}"
+    )
     store = open_store(uri)
     shards: list[Shard] = []
     counts: dict[str, dict[str, int]] = {}
@@ -234,14 +248,28 @@ def _card(
     )
 
 
-def _saved(job: TransferJob, card: StyleCard) -> str:
+def _check_name_is_free(job: TransferJob, found: FoundHead) -> None:
+    """Refuse in a second what else would be refused after minutes of training."""
     store = open_store(job.workspace.root)
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            save_style_card(store, f"styles/{job.name}", card)
-        except AlreadyExistsError:
-            raise SpecError(
-                f"style {job.name!r} exists and was made of something else; choose another --name, "
-                f"or delete {styles_uri(job.workspace, job.name)}"
-            ) from None
+    if store.stat(f"styles/{job.name}/{MARKER}") is None:
+        return
+    card = load_style_card(styles_uri(job.workspace, job.name))
+    base = None if card.motion is None else card.motion.spec.base
+    is_same_clip = card.metadata.get("clip_sha256") == file_digest(job.clip)
+    if not is_same_clip or base != found.head.motion.digest:
+        raise _taken(job)
+
+
+def _saved(job: TransferJob, card: StyleCard) -> str:
+    try:
+        save_style_card(open_store(job.workspace.root), f"styles/{job.name}", card)
+    except AlreadyExistsError:
+        raise _taken(job) from None
     return styles_uri(job.workspace, job.name)
+
+
+def _taken(job: TransferJob) -> SpecError:
+    return SpecError(
+        f"style {job.name!r} exists and was made of something else; choose another --name, or "
+        f"delete {styles_uri(job.workspace, job.name)}"
+    )

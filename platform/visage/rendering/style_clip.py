@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visage.data.clip_tracking import iter_pictures, track_clip
 from visage.errors import MediaError
@@ -18,7 +19,7 @@ from visage.media.image import encode_jpeg
 from visage.media.sandbox import MediaSandbox
 from visage.specs.prepare import ClipPrepareSpec
 
-__all__ = ["LEAST_MOVEMENT", "card_of_clip"]
+__all__ = ["LEAST_MOVEMENT", "card_of_clip", "check_speaks"]
 
 LEAST_MOVEMENT = 0.02
 """Change of the opening of the mouth within a clip, in eye distances, below which nobody speaks."""
@@ -39,14 +40,7 @@ def card_of_clip(
     """
     chosen = spec or ClipPrepareSpec()
     clip = track_clip(path, provider=provider, sandbox=sandbox, spec=chosen)
-    opening = mouth_features(clip.head.landmarks, clip.head.pose).opening
-    closed, opened = np.percentile(opening, (5, 95))
-    if opened - closed < LEAST_MOVEMENT:
-        raise MediaError(
-            "closed_mouth",
-            f"{path}: the mouth hardly moves ({opened - closed:.3f} eye distances); a style is "
-            "shown by somebody who speaks or sings",
-        )
+    check_speaks(clip.head.landmarks, clip.head.pose, source=path)
     frames = [clip.motions.neutral, *clip.motions.frames]
     wanted = set(frames)
     bodies = {
@@ -61,3 +55,24 @@ def card_of_clip(
         coverage=clip.motions.coverage,
         metadata={"clip": path.name},
     )
+
+
+def check_speaks(
+    landmarks: NDArray[np.float32], pose: NDArray[np.float32], *, source: Path
+) -> None:
+    """Refuse a clip that shows no way of speaking.
+
+    Args:
+        landmarks: Object coordinates of all frames, (T, 68, 3).
+        pose: Of all frames, (T, 6).
+
+    Raises:
+        MediaError: `closed_mouth` if the mouth never opens.
+    """
+    closed, opened = np.percentile(mouth_features(landmarks, pose).opening, (5, 95))
+    if opened - closed < LEAST_MOVEMENT:
+        raise MediaError(
+            "closed_mouth",
+            f"{source}: the mouth hardly moves ({opened - closed:.3f} eye distances); a style is "
+            "shown by somebody who speaks or sings",
+        )
