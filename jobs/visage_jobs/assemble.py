@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from visage.data.clip_rows import CLIP_ROWS
 from visage.data.shards import ShardRows, load_manifest
 from visage.errors import DataError, NotFoundError, SpecError
-from visage.inference.parts import read_description
+from visage.inference.parts import read_description, split_uri
 from visage.inference.style_card import StyleCard
 from visage.inference.style_delta import load_style
 from visage.inference.talking_head import GENERATOR, MOTION, PartUris, publish_talking_head
 from visage.landmarks import OUTER_EYE_CORNERS, POINTS
 from visage.store.base import join_uri
+from visage.store.commit import read_commit
 from visage.store.open import open_store
 from visage.tracking.registry import ModelVersion, Registry
 from visage_jobs.workspace import Workspace
@@ -29,10 +30,10 @@ from visage_jobs.workspace import Workspace
 __all__ = ["AssembleJob", "Assembled", "run_assemble", "styles_of_corpus"]
 
 UNNAMED = "unknown"
-CALM = ("neutral", "plain", UNNAMED)
-"""Styles that come first, and so by default, if there are such."""
 DEFAULT_STYLE = "neutral"
-"""What the style of a corpus without styles is called."""
+"""What the style of clips is called for which none is stated."""
+CALM = (DEFAULT_STYLE, "plain")
+"""Styles that come first, and so by default, if there are such."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +78,9 @@ def run_assemble(job: AssembleJob) -> Assembled:
     parts = _parts(job)
     data_uri = job.data if "/" in job.data else job.workspace.data(job.data)
     cards, mean = styles_of_corpus(data_uri)
-    cards = _with_motion(cards, [_model_uri(job.workspace, run) for run in job.style_runs])
-    identity = hashlib.sha256(repr((parts, data_uri, job.style_runs)).encode()).hexdigest()
+    deltas = [_model_uri(job.workspace, run) for run in job.style_runs]
+    cards = _with_motion(cards, deltas)
+    identity = _identity(data_uri, [*parts.named().values(), *deltas])
     store = open_store(job.workspace.root)
     prefix = f"models/{job.name}-{identity[:10]}"
     digest = publish_talking_head(
@@ -116,7 +118,8 @@ def styles_of_corpus(data_uri: str) -> tuple[list[StyleCard], NDArray[np.float32
     rows = ShardRows(manifest, store, "train")
     if not len(rows):
         raise DataError(f"{data_uri}: the training split is empty; nothing shows a style")
-    names = [str(one) or UNNAMED for one in rows.column("style")]
+    stated = (str(one) or UNNAMED for one in rows.column("style"))
+    names = [DEFAULT_STYLE if one == UNNAMED else one for one in stated]
     coverage = [float(np.sum(one)) for one in rows.column("coverage")]
     counts = {name: names.count(name) for name in dict.fromkeys(names)}
     cards = []
@@ -129,10 +132,25 @@ def styles_of_corpus(data_uri: str) -> tuple[list[StyleCard], NDArray[np.float32
     return cards, means.mean(axis=0).astype(np.float32)
 
 
+def _identity(data_uri: str, models: Sequence[str]) -> str:
+    """Of all that goes in, by content: what was trained or prepared anew is another model."""
+    manifest, _ = load_manifest(data_uri)
+    digests = [_digest(uri) for uri in models]
+    return hashlib.sha256(repr((data_uri, manifest.digest(), digests)).encode()).hexdigest()
+
+
+def _digest(uri: str) -> str:
+    store, prefix = split_uri(uri)
+    found = read_commit(store, prefix)
+    if found is None:
+        raise NotFoundError(f"{uri}: the model went away; train it again")
+    return found.digest()
+
+
 def _card(name: str, rows: ShardRows, index: int) -> StyleCard:
     row = rows.row(index, ("key", "references", "reference_points", "coverage"))
     return StyleCard(
-        name=DEFAULT_STYLE if name == UNNAMED else name,
+        name=name,
         pictures=tuple(row["references"]),
         points=np.frombuffer(row["reference_points"], "<f4").reshape(-1, POINTS, 2),
         coverage=tuple(float(one) for one in row["coverage"]),

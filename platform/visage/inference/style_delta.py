@@ -26,7 +26,15 @@ from visage.specs.style_transfer import StyleDeltaSpec
 from visage.store.base import Store
 from visage.store.commit import commit
 
-__all__ = ["STYLE", "StyleDelta", "apply_style", "load_style", "save_style", "style_delta"]
+__all__ = [
+    "STYLE",
+    "StyleDelta",
+    "apply_style",
+    "check_base",
+    "load_style",
+    "save_style",
+    "style_delta",
+]
 
 STYLE = "style"
 """The kind that its description states."""
@@ -86,11 +94,7 @@ def apply_style(base: Part[M, S], delta: StyleDelta) -> M:
         SpecError: the style belongs to another base.
         CorruptError: its tensors are not those of the base.
     """
-    if delta.spec.base != base.digest:
-        raise SpecError(
-            f"style {delta.name!r} changes the motion generator {delta.spec.base[:12]}…, this one "
-            f"is {base.digest[:12]}…; load the generator it was made from, or train the style anew"
-        )
+    check_base(base, delta)
     styled = copy.deepcopy(base.model)
     state = styled.state_dict()
     for name, value in delta.tensors.items():
@@ -98,6 +102,15 @@ def apply_style(base: Part[M, S], delta: StyleDelta) -> M:
             raise CorruptError(f"style {delta.name!r}: its base has no tensor {name} of that shape")
         state[name].copy_(value)
     return styled
+
+
+def check_base(base: Part[M, S], delta: StyleDelta | None) -> None:
+    """Raise SpecError if a style, where there is one, belongs to another base."""
+    if delta is not None and delta.spec.base != base.digest:
+        raise SpecError(
+            f"style {delta.name!r} changes the motion generator {delta.spec.base[:12]}…, this one "
+            f"is {base.digest[:12]}…; load the generator it was made from, or train the style anew"
+        )
 
 
 def save_style(store: Store, prefix: str, delta: StyleDelta) -> str:

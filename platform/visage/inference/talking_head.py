@@ -27,7 +27,7 @@ from visage.inference.audio_encoder import load_audio_encoder
 from visage.inference.generator import load_generator
 from visage.inference.parts import Part, described, load_part, open_device, split_uri
 from visage.inference.style_card import StyleCard, load_style_card, save_style_card
-from visage.inference.style_delta import apply_style
+from visage.inference.style_delta import apply_style, check_base
 from visage.inference.style_patterns import StylePatterns
 from visage.landmarks import POINTS
 from visage.models.audio.apc import AudioEncoder
@@ -227,6 +227,7 @@ def _load(where: str, body: Mapping[str, Any], device: torch.device, *, digest: 
     for style, expected in body["styles"]:
         if styles[style].digest != expected:
             raise CorruptError(f"{where}/styles/{style}: not the style this model was made with")
+        check_base(motion, styles[style].motion)
     return TalkingHead(
         motion=motion,
         generator=generator,

@@ -136,4 +136,11 @@ def test_a_style_with_a_motion_of_another_model_is_refused(tmp_path: Path) -> No
     delta = StyleDelta(spec=StyleDeltaSpec(name="opera", base="e" * 64), tensors={})
     with pytest.raises(SpecError, match="load the generator it was made from"):
         head.motion_in(replace(tiny_card("opera"), motion=delta))
+    with pytest.raises(SpecError, match="load the generator it was made from"):
+        _publish(
+            tmp_path / "b",
+            publish_parts(tmp_path / "parts"),
+            styles=[replace(tiny_card("opera"), motion=delta)],
+        )
+    assert not (tmp_path / "b" / "head" / "COMMIT").exists()
     assert head.motion_in(tiny_card()) is head.motion.model
