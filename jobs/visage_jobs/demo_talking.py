@@ -84,6 +84,7 @@ def run_talking(job: TalkingJob, stages: Stages, *, bars: Bars) -> TalkingDemo:
     corpus = _corpus(job, stages, bars)
     with stages.stage("prepare clips"):
         data_uri = _prepare(job, corpus, bars)
+    shown = _test_clips(corpus, data_uri)
     trained = _train_parts(job, data_uri, stages, bars)
     with stages.stage("assemble"):
         assembled = run_assemble(
@@ -95,7 +96,6 @@ def run_talking(job: TalkingJob, stages: Stages, *, bars: Bars) -> TalkingDemo:
             )
         )
         say(f"  {assembled.version.name}@{assembled.alias}: styles {', '.join(assembled.styles)}")
-    shown = _test_clips(corpus)
     with stages.stage("transfer a style"):
         transferred = _transfer(job, _styled(shown), assembled.digest, bars)
     portrait, audio = _unseen(job, data_uri, shown[-1], Path(corpus.root))
@@ -184,10 +184,21 @@ def _train(
         )
 
 
-def _test_clips(corpus: Corpus) -> list[Record]:
-    found = [record for record in corpus.records if record.split == "test"]
-    if not found:
+def _test_clips(corpus: Corpus, data_uri: str) -> list[Record]:
+    """Clips of people whom nothing is trained on, without those that could not be prepared.
+
+    Raises:
+        DataError: there is none; told before hours of training.
+    """
+    for_test = [record for record in corpus.records if record.split == "test"]
+    if not for_test:
         raise DataError(f"{corpus.root}: no clip is for the test; nobody would be unseen")
+    manifest, store = load_manifest(data_uri)
+    rows = ShardRows(manifest, store, "test")
+    prepared = set(rows.column("clip")) if len(rows) else set()
+    found = [record for record in for_test if record.key in prepared]
+    if not found:
+        raise DataError(f"{data_uri}: every test clip was rejected; nobody is unseen")
     return found
 
 
@@ -222,8 +233,6 @@ def _unseen(job: TalkingJob, data_uri: str, clip: Record, root: Path) -> tuple[P
     """A picture of a test person at rest, as a file, and a clip of one whose sound is said."""
     manifest, store = load_manifest(data_uri)
     rows = ShardRows(manifest, store, "test")
-    if not len(rows):
-        raise DataError(f"{data_uri}: every test clip was rejected; nobody is unseen")
     portrait = Path(job.workspace.root) / "portrait.jpg"
     portrait.write_bytes(rows.row(0, ("references",))["references"][0])
     return portrait, root / clip.path

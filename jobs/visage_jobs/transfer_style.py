@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from visage.data.records import Record, Split
 from visage.data.row_maker import Row
 from visage.data.shards import MANIFEST_NAME, ROWS_PART, shard_bytes
 from visage.errors import AlreadyExistsError, MediaError, SpecError
-from visage.faces import open_provider
+from visage.faces import ProviderName, open_provider
 from visage.inference.style_card import (
     StyleCard,
     check_style_name,
@@ -68,7 +68,7 @@ class TransferJob:
     preset: str = "style-transfer-small"
     assignments: tuple[str, ...] = ()
     workers: int = 1
-    faces: Literal["auto", "dlib68", "fan"] = "auto"
+    faces: ProviderName = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from visage_jobs.cli.console import (
+    FacesOption,
     JsonFlag,
     SetOption,
     WorkspaceOption,
@@ -49,9 +50,7 @@ def animate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of head motion and blinks.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",
-    faces: Annotated[
-        Literal["auto", "dlib68", "fan"], typer.Option(help="What finds face and landmarks.")
-    ] = "auto",
+    faces: FacesOption = "auto",
     assign: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonFlag = False,

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressOption",
     "DryRunFlag",
+    "FacesOption",
     "JsonFlag",
     "SetOption",
     "Stages",
@@ -50,6 +51,9 @@ WorkspaceOption = Annotated[
 ]
 AddressOption = Annotated[
     str | None, typer.Option("--address", help="Ray cluster; default this machine.")
+]
+FacesOption = Annotated[
+    Literal["auto", "dlib68", "fan"], typer.Option(help="What finds face and landmarks.")
 ]
 DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
 

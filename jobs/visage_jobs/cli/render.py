@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from visage_jobs.cli.console import (
     AddressOption,
     DryRunFlag,
+    FacesOption,
     JsonFlag,
     SetOption,
     WorkspaceOption,
@@ -55,9 +56,7 @@ def render(
         str, typer.Option(metavar="MIN:MAX", help="Renderers at once; default 1 to all cores.")
     ] = "1:",
     device: Annotated[str, typer.Option(help="cpu, or cuda: one GPU for each renderer.")] = "cpu",
-    faces: Annotated[
-        Literal["auto", "dlib68", "fan"], typer.Option(help="What finds face and landmarks.")
-    ] = "auto",
+    faces: FacesOption = "auto",
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Try again what a former job rejected.")
     ] = False,

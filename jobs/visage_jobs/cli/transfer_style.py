@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visage_jobs.cli.console import JsonFlag, SetOption, WorkspaceOption, bar, emit, say, verb
+from visage_jobs.cli.console import (
+    FacesOption,
+    JsonFlag,
+    SetOption,
+    WorkspaceOption,
+    bar,
+    emit,
+    say,
+    verb,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,9 +40,7 @@ def transfer_style(
         str, typer.Option(help="Shipped preset or a YAML file.")
     ] = "style-transfer-small",
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
-    faces: Annotated[
-        Literal["auto", "dlib68", "fan"], typer.Option(help="What finds face and landmarks.")
-    ] = "auto",
+    faces: FacesOption = "auto",
     assign: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonFlag = False,

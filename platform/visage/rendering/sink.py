@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,11 +53,13 @@ class VideoSink:
         self._is_abandoned = False
         self.frames = 0
         """Written, once the context has ended."""
-        self._thread = threading.Thread(
-            target=self._write, name="video-sink", daemon=True,
-            kwargs={"fps": fps, "audio": audio, "audio_rate": audio_rate, "crf": crf,
-                    "preset": preset, "tags": tags},
+        write = partial(
+            write_video, path, fps=fps, audio=audio, audio_rate=audio_rate, crf=crf, preset=preset,
+            tags=tags,
         )  # fmt: skip
+        self._thread = threading.Thread(
+            target=self._write, args=(write,), name="video-sink", daemon=True
+        )
 
     def put(self, frame: Image) -> None:
         """Hand one frame over; waits while the encoder is behind.
@@ -111,21 +114,9 @@ class VideoSink:
         if self._thread.is_alive():
             raise MediaError("timeout", f"{self._path}: the encoder takes no more frames")
 
-    def _write(
-        self,
-        *,
-        fps: float,
-        audio: NDArray[np.float32],
-        audio_rate: int,
-        crf: int,
-        preset: str,
-        tags: Mapping[str, str],
-    ) -> None:
+    def _write(self, write: Callable[[Iterator[Image]], int]) -> None:
         try:
-            self.frames = write_video(
-                self._path, self._frames(), fps=fps, audio=audio, audio_rate=audio_rate, crf=crf,
-                preset=preset, tags=tags,
-            )  # fmt: skip
+            self.frames = write(self._frames())
         except _Abandoned:
             pass
         except BaseException as err:  # told to the thread that makes frames
