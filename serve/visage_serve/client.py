@@ -19,13 +19,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 import httpx
+from pydantic import ValidationError
 
 from visage.faces.provider import Box
-from visage_serve.asking import Asker, EndpointError, EndpointUnavailableError
-from visage_serve.wire import EmotionReply, ImageReply, ServiceReply, StylesReply
+from visage_serve.asking import Answer, Asker, EndpointError, EndpointUnavailableError
+from visage_serve.wire import (
+    EmotionReply,
+    ErrorDetail,
+    ImageReply,
+    ServiceReply,
+    StylesReply,
+    WireModel,
+)
 
 __all__ = [
     "EmotionClient",
@@ -34,6 +42,8 @@ __all__ = [
     "TalkingClip",
     "TalkingHeadClient",
 ]
+
+M = TypeVar("M", bound=WireModel)
 
 
 class _Client:
@@ -81,7 +91,7 @@ class _Client:
     def service(self) -> ServiceReply:
         """Which models answer there, and what a request may bring."""
         request = self._asker.build("GET", "/v1/models")
-        return ServiceReply.model_validate_json(self._asker.answer(request).body)
+        return _parsed(ServiceReply, self._asker.answer(request))
 
 
 class EmotionClient(_Client):
@@ -134,7 +144,7 @@ class EmotionClient(_Client):
             data=form,
             params={"overlay": "true"} if overlay else {},
         )
-        return EmotionReply.model_validate_json(self._asker.answer(request).body)
+        return _parsed(EmotionReply, self._asker.answer(request))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,15 +207,30 @@ class TalkingHeadClient(_Client):
         )
         answer = self._asker.answer(request)
         told = answer.headers
-        return TalkingClip(
-            video=answer.body,
-            frames=int(told["x-visage-frames"]),
-            style=told["x-visage-style"],
-            model=told["x-visage-model"],
-            note=told.get("x-visage-note"),
-        )
+        try:
+            return TalkingClip(
+                video=answer.body,
+                frames=int(told["x-visage-frames"]),
+                style=told["x-visage-style"],
+                model=told["x-visage-model"],
+                note=told.get("x-visage-note"),
+            )
+        except (KeyError, ValueError):
+            raise _foreign() from None
 
     def styles(self) -> StylesReply:
         """The styles that a video can have there."""
         answer = self._asker.answer(self._asker.build("GET", "/v1/styles"))
-        return StylesReply.model_validate_json(answer.body)
+        return _parsed(StylesReply, answer)
+
+
+def _parsed(kind: type[M], answer: Answer) -> M:
+    try:
+        return kind.model_validate_json(answer.body)
+    except ValidationError:
+        raise _foreign() from None
+
+
+def _foreign() -> EndpointError:
+    message = "the answer is none of Visage's; is something else behind this URL?"
+    return EndpointError(200, ErrorDetail(code="unknown", message=message))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import struct
 import threading
 import wave
 import zlib
@@ -28,8 +29,8 @@ from visage_serve.studio import Studio
 from visage_serve.styles import StyleShelf
 from visage_serve.wire import HeadReply
 
-__all__ = ["GatedStudio", "HeadBench", "huge_png", "order", "portrait_png", "sha256",
-           "speech_wav"]  # fmt: skip
+__all__ = ["GatedStudio", "HeadBench", "huge_png", "nan_wav", "order", "portrait_png",
+           "sha256", "speech_wav"]  # fmt: skip
 
 TITLE = "talking-head/7 (cafe)"
 MODEL = HeadReply(name="talking-head", version="7", digest="c" * 64, limits={})
@@ -169,16 +170,33 @@ def huge_png() -> bytes:
     return bytes(body)
 
 
-def speech_wav(seconds: float = 0.5, *, level: float = 0.3, rate_hz: int = 16_000) -> bytes:
+def speech_wav(
+    seconds: float = 0.5,
+    *,
+    level: float = 0.3,
+    rate_hz: int = 16_000,
+    channels: int = 1,
+) -> bytes:
     """Noise that is loud enough to be heard."""
-    noise = np.random.default_rng(1).uniform(-level, level, round(seconds * rate_hz))
+    shape = (round(seconds * rate_hz), channels)
+    noise = np.random.default_rng(1).uniform(-level, level, shape)
     sink = io.BytesIO()
     with wave.open(sink, "wb") as out:
-        out.setnchannels(1)
+        out.setnchannels(channels)
         out.setsampwidth(2)
         out.setframerate(rate_hz)
         out.writeframes((noise * 32767).astype("<i2").tobytes())
     return sink.getvalue()
+
+
+def nan_wav(rate_hz: int = 16_000) -> bytes:
+    """Half a second of floats, one of which is no number."""
+    samples = np.zeros(rate_hz // 2, "<f4")
+    samples[100] = np.nan
+    body = samples.tobytes()
+    form = struct.pack("<HHIIHH", 3, 1, rate_hz, 4 * rate_hz, 4, 32)
+    head = b"RIFF" + struct.pack("<I", 36 + len(body)) + b"WAVEfmt " + struct.pack("<I", 16) + form
+    return head + b"data" + struct.pack("<I", len(body)) + body
 
 
 def sha256(body: bytes) -> str:

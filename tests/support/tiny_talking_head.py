@@ -26,13 +26,14 @@ from visage.media.image import Image, encode_jpeg
 from visage.models.audio.apc import AudioEncoder
 from visage.models.generator import Generator
 from visage.models.motion import MotionGenerator
+from visage.models.projection import Camera, project
 from visage.specs.audio import AudioEncoderSpec
 from visage.specs.generator import GeneratorSpec
 from visage.specs.motion import MotionSpec
 from visage.store.open import open_store
 
 __all__ = ["FACE", "DrawnFaces", "mean_face", "publish_parts", "publish_tiny_head", "tiny_card",
-           "tiny_head"]  # fmt: skip
+           "tiny_head", "turned"]  # fmt: skip
 
 SIZE = 32
 ENCODER = AudioEncoderSpec.parse({"width": 8, "layers": 1})
@@ -62,6 +63,12 @@ def _face_points(side: float, *, at: tuple[float, float]) -> np.ndarray:
 
 FACE = _face_points(80.0, at=(128.0, 100.0))
 """The points of the face that `DrawnFaces` sees in a picture of 256 pixels."""
+
+
+def turned(yaw_deg: float) -> np.ndarray:
+    """The points of a head turned to its side, in a picture of 256 pixels."""
+    pose = torch.tensor([0.0, yaw_deg, 0.0, 0.0, 0.0, 8.0])
+    return project(torch.from_numpy(mean_face()), pose, Camera.of_size(256)).numpy()
 
 
 class DrawnFaces:

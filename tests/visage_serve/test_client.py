@@ -180,3 +180,15 @@ def test_styles_come_back_typed():
     body = {"styles": [{"name": "plain", "origin": "model"}], "default": "plain"}
     server = Server(lambda: httpx.Response(200, json=body))
     assert server.heads.styles().default == "plain"
+
+
+def test_a_page_of_something_else_behind_the_url_is_told():
+    server = Server(lambda: httpx.Response(200, html="<h1>Log in</h1>"))
+    for ask in (
+        server.heads.styles,
+        server.heads.service,
+        lambda: server.heads.animate(b"jpeg", b"wav"),
+        lambda: server.client.emotion([b"jpeg"]),
+    ):
+        with pytest.raises(EndpointError, match="something else behind this URL"):
+            ask()

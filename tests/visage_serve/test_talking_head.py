@@ -12,8 +12,8 @@ import av
 import httpx
 import numpy as np
 import pytest
-from head_bench import HeadBench, huge_png, order, portrait_png, sha256, speech_wav
-from tiny_talking_head import DrawnFaces, tiny_card, tiny_head
+from head_bench import HeadBench, huge_png, nan_wav, order, portrait_png, sha256, speech_wav
+from tiny_talking_head import FACE, DrawnFaces, tiny_card, tiny_head, turned
 
 from visage.errors import CorruptError, StoreUnavailableError
 from visage.inference.style_card import save_style_card
@@ -103,6 +103,7 @@ def test_a_silent_sound_is_a_video_with_a_note(heads):
         ({"audio": portrait_png()}, 415, "unsupported_format", "audio"),
         ({"audio": speech_wav(2.5)}, 413, "too_large", "audio"),
         ({"audio": speech_wav(0.1)}, 422, "too_short", "audio"),
+        ({"audio": nan_wav()}, 415, "unsupported_format", "audio"),
         ({"size": 512}, 413, "too_large", "size"),
         ({"size": 65}, 400, "bad_field", "size"),
         ({"size": "large"}, 400, "bad_field", "size"),
@@ -125,17 +126,30 @@ def test_what_cannot_be_used_is_refused_with_its_code_and_its_part(
     assert bench.left() == []
 
 
+TINY = 128 + 0.2 * (FACE - FACE.mean(axis=0))
+
+
 @pytest.mark.parametrize(
     ("faces", "code"),
-    [(0, "no_face"), (2, "several_faces")],
-)  # fmt: skip
-def test_a_portrait_must_show_one_face(heads, faces, code):
-    from tiny_talking_head import FACE
-
+    [
+        ([], "no_face"),
+        ([FACE, FACE], "several_faces"),
+        ([TINY], "face_too_small"),
+        ([turned(60.0)], "profile"),
+    ],
+)
+def test_a_portrait_must_show_one_face_that_looks_ahead(heads, faces, code):
     bench = heads()
-    bench.studio.provider = DrawnFaces(*[FACE] * faces)
+    bench.studio.provider = DrawnFaces(*faces)
     answer = bench.post()
-    assert (answer.status_code, error_of(answer).code) == (422, code)
+    error = error_of(answer)
+    assert (answer.status_code, error.code, error.field) == (422, code, "portrait")
+    assert bench.left() == []
+
+
+def test_sound_of_a_telephone_and_of_a_cinema_are_taken(heads):
+    for audio in (speech_wav(rate_hz=8_000), speech_wav(channels=6)):
+        assert heads().post(audio=audio, size=64).headers["x-visage-frames"] == "15"
 
 
 @pytest.mark.parametrize("missing", ["portrait", "audio"])

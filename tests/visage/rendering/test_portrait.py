@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_talking_head import FACE, DrawnFaces, mean_face
+from tiny_talking_head import FACE, DrawnFaces, mean_face, turned
 
 from visage.errors import MediaError
 from visage.models.projection import project
@@ -69,16 +69,9 @@ def test_a_face_of_few_pixels_is_refused_with_what_it_has_and_what_is_needed():
     assert caught.value.code == "face_too_small"
 
 
-def _turned(yaw_deg: float) -> np.ndarray:
-    pose = torch.tensor([0.0, yaw_deg, 0.0, 0.0, 0.0, 8.0])
-    from visage.models.projection import Camera
-
-    return project(torch.from_numpy(mean_face()), pose, Camera.of_size(256)).numpy()
-
-
 @pytest.mark.parametrize(("yaw", "is_refused"), [(0, False), (20, False), (-20, False), (60, True)])
 def test_a_profile_is_refused_and_a_turned_head_is_not(yaw, is_refused):
-    faces = DrawnFaces(_turned(yaw).astype(np.float32))
+    faces = DrawnFaces(turned(yaw))
     if not is_refused:
         assert read_portrait(_picture(), faces, size=64).picture.shape == (64, 64, 3)
         return
