@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from corpora import write_corpus
+from typer import Typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from visage_jobs.cli import app
+from visage_jobs.cli.console import emit, verb
 
 GOLDEN = Path(__file__).parent / "cli.json"
 
@@ -94,3 +96,16 @@ def test_examples_in_the_help_keep_their_brackets_and_their_paragraphs() -> None
     lines = [line.strip() for line in told.split("\n")]
     begun = next(at for at, line in enumerate(lines) if line.startswith("Face and setting"))
     assert len(lines[begun]) > 100  # a paragraph is wrapped by the terminal, not by its author
+
+
+def test_what_a_library_prints_does_not_stand_before_the_answer() -> None:
+    @verb
+    def noisy() -> None:
+        print("(raylet) a worker died")
+        emit({"rows": 1}, as_json=True, table=lambda: "")
+
+    noisy_app = Typer()
+    noisy_app.command()(noisy)
+    result = CliRunner().invoke(noisy_app, [])
+    assert json.loads(result.stdout) == {"rows": 1}
+    assert "a worker died" in result.stderr

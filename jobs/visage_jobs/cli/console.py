@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr, so that `visage … --json | jq
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
@@ -13,7 +14,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TextIO
 
 import typer
 
@@ -36,6 +38,8 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
+_stdout: ContextVar[TextIO | None] = ContextVar("stdout", default=None)
+"""Where the running verb's answer goes; None = sys.stdout."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 SetOption = Annotated[
@@ -59,23 +63,28 @@ DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Say what would be d
 
 
 def verb(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn VisageError into one sentence on stderr and its exit code.
+    """Turn VisageError into one sentence on stderr and its exit code; no traceback for user errors.
 
-    No traceback for user errors.
+    Stdout is for the answer alone (`emit`): what libraries print meanwhile goes to stderr, or a
+    worker's end, which Ray prints, would stand in front of the JSON.
     """
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         from visage.errors import VisageError
 
+        given = _stdout.set(sys.stdout)
         try:
-            function(*args, **kwargs)
+            with contextlib.redirect_stdout(sys.stderr):
+                function(*args, **kwargs)
         except VisageError as err:
             typer.secho(f"error: {err}", fg=typer.colors.RED, err=True)
             raise typer.Exit(err.exit_code) from None
         except KeyboardInterrupt:
             typer.secho("interrupted; what was committed is kept", fg=typer.colors.YELLOW, err=True)
             raise typer.Exit(130) from None
+        finally:
+            _stdout.reset(given)
 
     run.__doc__ = _paragraphs(function.__doc__ or "")
     return run
@@ -118,12 +127,13 @@ def say(text: str) -> None:
 def emit(result: Mapping[str, object], *, as_json: bool, table: Callable[[], object]) -> None:
     """Print a result: JSON on stdout, or what `table` returns (a rich renderable or text)."""
     if as_json:
-        typer.echo(json.dumps(result, indent=2, default=str))
+        typer.echo(json.dumps(result, indent=2, default=str), file=_stdout.get())
         return
     from rich.console import Console
 
     shown = table()
-    Console().print(shown, soft_wrap=isinstance(shown, str))  # a command to paste stays whole
+    is_text = isinstance(shown, str)  # a command to paste stays whole
+    Console(file=_stdout.get()).print(shown, soft_wrap=is_text)
 
 
 class Stages:
