@@ -11,12 +11,15 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from visage.errors import SpecError
 
 __all__ = ["Scratch"]
 
@@ -27,12 +30,19 @@ class Scratch:
     """Where one process keeps what it needs for a moment; close it."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """root: shared by the processes of one user; by default below the system's folder."""
+        """Make the folder of this process.
+
+        Args:
+            root: Shared by the processes of one user; by default below the system's folder.
+
+        Raises:
+            SpecError: somebody else laid the shared folder there, and could look inside.
+        """
         shared = root or Path(tempfile.gettempdir()) / f"visage-serve-{os.getuid()}"
         shared.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(
-            shared / LOCK
-        ):  # so that nobody takes a folder that is being made for a left one
+        _check_ours(shared)
+        # locked, so that nobody takes a folder that is being made for a left one
+        with _locked(shared / LOCK):
             _sweep(shared)
             self._folder = shared / uuid.uuid4().hex
             self._folder.mkdir(mode=0o700)
@@ -48,6 +58,16 @@ class Scratch:
         """Remove everything that is left."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._held.close()
+
+
+def _check_ours(shared: Path) -> None:
+    """The name can be guessed, and the system's folder is everybody's."""
+    found = shared.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise SpecError(
+            f"{shared}: another user made this folder, or it is a link; remove it, or let TMPDIR "
+            "name a folder of your own"
+        )
 
 
 def _sweep(shared: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 
+import pytest
+
+from visage.errors import SpecError
 from visage_serve.scratch import Scratch
 
 DIES = """
@@ -57,3 +61,14 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_uses_stays(tmp_pa
         assert files_below(tmp_path) == [folder / "mine"]
         other.close()
     living.close()
+
+
+def test_a_folder_that_somebody_else_laid_there_is_not_used(tmp_path, monkeypatch):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    with pytest.raises(SpecError, match="TMPDIR"):
+        Scratch(tmp_path / "link")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(SpecError, match="another user"):
+        Scratch(tmp_path / "theirs")
+    assert list((tmp_path / "theirs").iterdir()) == []
