@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from visage.errors import NotFoundError
 from visage.metrics.head_tables import COLUMNS
 from visage.store.open import open_store
 from visage.tracking.head_evaluation import SHEET_FILE, HeadEvaluation
@@ -23,10 +24,18 @@ def talking_part(done: TalkingDemo) -> TalkingPart:
             f"{clip.seconds['all']:.0f} s. The networks are the small presets: they show that "
             "everything works, not how good it can become."
         ),
-        sheet_jpeg=open_store(done.scores.uri).get(SHEET_FILE),
+        sheet_jpeg=_sheet(done.scores.uri),
         sheet_caption="Clips of unseen people: the truth, what was generated, a frozen face.",
         tables=(_score_table(done.scores), _style_table(done), _parts_table(done)),
     )
+
+
+def _sheet(evaluation_uri: str) -> bytes | None:
+    """The contact sheet; None where all clips that it should show could not be compared."""
+    try:
+        return open_store(evaluation_uri).get(SHEET_FILE)
+    except NotFoundError:
+        return None
 
 
 def head_sentence(found: HeadEvaluation) -> str:

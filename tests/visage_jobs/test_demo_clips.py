@@ -1,4 +1,4 @@
-"""Which clips the talking demo shows: of unseen people, prepared, and known before any training."""
+"""What the talking demo shows: clips of unseen people, prepared, known before any training."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from made_clips import write_clip_corpus
 from visage.data.records import Corpus, Record
 from visage.data.shards import ShardRows, load_manifest
 from visage.errors import DataError
+from visage.tracking.head_evaluation import SHEET_FILE
+from visage_jobs.demo_report import _sheet
 from visage_jobs.demo_talking import _test_clips
 
 
@@ -36,3 +38,9 @@ def test_without_anybody_unseen_the_demo_ends_before_it_trains(tmp_path: Path):
     none = write_clip_corpus(tmp_path / "none", train=1, val=1, test=0, size=32, frames=60)
     with pytest.raises(DataError, match="every test clip was rejected"):
         _test_clips(_corpus("a.mp4"), none)
+
+
+def test_the_page_of_clips_that_could_not_be_shown_has_no_sheet_and_is_a_page(tmp_path: Path):
+    assert _sheet(str(tmp_path)) is None
+    (tmp_path / SHEET_FILE).write_bytes(b"jpeg")
+    assert _sheet(str(tmp_path)) == b"jpeg"
