@@ -139,21 +139,21 @@ class HeadService:
             HeadsNotReadyError: it failed, or took longer than `health_timeout_s`.
         """
         timeout_s = self.spec.health_timeout_s
-        async with self._proving:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    while self._clock() - self._frame_at > self.spec.health_period_s:
-                        if self._rendering.locked():
-                            self._beat.clear()
-                            await self._beat.wait()
-                        else:
-                            await self._detached(self._probed())
-            except TimeoutError:
-                raise HeadsNotReadyError(
-                    f"no frame was rendered within {timeout_s:g} s; the replica is stuck"
-                ) from None
-            except Exception as err:  # whatever it is, this replica renders nothing
-                raise HeadsNotReadyError(f"the proof failed: {err}") from err
+        try:
+            # who waits for another's proof waits no longer than for one of their own
+            async with asyncio.timeout(timeout_s), self._proving:
+                while self._clock() - self._frame_at > self.spec.health_period_s:
+                    if self._rendering.locked():
+                        self._beat.clear()
+                        await self._beat.wait()
+                    else:
+                        await self._detached(self._probed())
+        except TimeoutError:
+            raise HeadsNotReadyError(
+                f"no frame was rendered within {timeout_s:g} s; the replica is stuck"
+            ) from None
+        except Exception as err:  # whatever it is, this replica renders nothing
+            raise HeadsNotReadyError(f"the proof failed: {err}") from err
 
     def close(self) -> None:
         """Start nothing more; what is in a thread ends by itself."""

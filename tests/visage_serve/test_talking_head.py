@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -395,6 +396,22 @@ def test_a_renderer_that_gives_no_frame_is_not_ready_and_recovers(heads):
     stuck, again = bench.run(talk)
     assert (stuck.status_code, error_of(stuck).code) == (503, "not_ready")
     assert again.status_code == 200
+
+
+def test_many_who_ask_a_stuck_renderer_are_all_told_within_one_deadline(heads):
+    bench = heads(health_timeout_s=0.5)
+
+    async def talk(client):
+        bench.studio.gate.clear()
+        began = time.monotonic()
+        answers = await asyncio.gather(*(client.get("/readyz") for _ in range(20)))
+        took_s = time.monotonic() - began
+        await bench.is_clean()
+        return answers, took_s
+
+    answers, took_s = bench.run(talk)
+    assert {answer.status_code for answer in answers} == {503}
+    assert took_s < 5.0  # and not 20 times the deadline
 
 
 def test_a_model_that_cannot_render_is_not_ready_whatever_the_error(heads):
