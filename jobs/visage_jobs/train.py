@@ -32,6 +32,8 @@ from visage.errors import (
     TrainingError,
     VisageError,
 )
+from visage.inference.parts import split_uri
+from visage.specs.places import named_parts
 from visage.specs.train import TrainSpec
 from visage.store.base import Store
 from visage.store.commit import read_commit
@@ -160,6 +162,12 @@ def _note_tracked(store: Store, tracked: TrackedRun) -> None:
 
 def _preflight(job: TrainJob, store: Store) -> tuple[RunInfo, dict[str, int]]:
     """Refuse in a second what would fail on every worker."""
+    for key, place in named_parts(job.spec):
+        parent, prefix = split_uri(place)
+        if read_commit(parent, prefix) is None:
+            raise NotFoundError(
+                f"{key}={place}: no model was published there; a run holds its own under RUN/model"
+            )
     manifest, data_store = load_manifest(job.data_uri)
     rows = ShardRows(manifest, data_store, "train")
     rows.check()

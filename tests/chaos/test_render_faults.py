@@ -62,7 +62,7 @@ def _is_whole(out: Path, said: str, errors: str) -> dict[str, int]:
     assert said, errors
     told = json.loads(said)
     assert told["rows"] == ROWS + 1
-    assert [one["code"] for one in told["rejected"]] == ["unsupported_format"]
+    assert [one["code"] for one in told["rejected"]] == ["unsupported_format"], told["rejected"]
     clips = _published(out)
     assert len(clips) == ROWS
     for clip in clips:
@@ -78,17 +78,16 @@ def test_a_command_killed_in_the_middle_goes_on_with_what_is_missing(
     ground: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first = _started(ground, out)
-    deadline = time.monotonic() + LIMIT_S
-    while not _published(out):
-        assert time.monotonic() < deadline, "no clip was published"
-        assert first.poll() is None, first.communicate()[1]
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    with _started(ground, out) as first:
+        deadline = time.monotonic() + LIMIT_S
+        while not _published(out):
+            assert time.monotonic() < deadline, "no clip was published"
+            assert first.poll() is None, "the command ended without a clip"
+            time.sleep(0.05)
+        first.send_signal(signal.SIGKILL)
     stood = {clip.name: (clip / "COMMIT").read_bytes() for clip in _published(out)}
-    second = _started(ground, out)
-    counts = _is_whole(out, *second.communicate(timeout=LIMIT_S))
+    with _started(ground, out) as second:
+        counts = _is_whole(out, *second.communicate(timeout=LIMIT_S))
     assert counts["reused"] >= len(stood)
     assert counts["rendered"] + counts["reused"] == ROWS
     for name, marker in stood.items():
@@ -98,8 +97,9 @@ def test_a_command_killed_in_the_middle_goes_on_with_what_is_missing(
 @pytest.mark.parametrize("fault", ["commit.before_marker", "commit.after_marker"])
 def test_a_renderer_that_dies_costs_nothing(fault: str, ground: Path, tmp_path: Path) -> None:
     struck, out = tmp_path / "struck", tmp_path / "out"
-    job = _started(ground, out, VISAGE_FAULT_POINT=fault, VISAGE_FAULT_ONCE=str(struck))
-    counts = _is_whole(out, *job.communicate(timeout=LIMIT_S))
+    hit = {"VISAGE_FAULT_POINT": fault, "VISAGE_FAULT_ONCE": str(struck)}
+    with _started(ground, out, **hit) as job:
+        counts = _is_whole(out, *job.communicate(timeout=LIMIT_S))
     assert job.returncode == 0
     assert struck.exists(), "the fault never struck"
     assert counts["rendered"] + counts["reused"] == ROWS

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from visage.specs.base import Spec
+from visage.specs.places import Place
 from visage.specs.train import OptimizerSpec, ScheduleSpec, TrainSpec
 
 __all__ = ["AudioEncoderSpec", "AudioEncoderTrainSpec", "AudioFrontSpec", "ManifoldSpec"]
@@ -92,7 +93,7 @@ class AudioEncoderTrainSpec(TrainSpec):
     model: AudioEncoderSpec = AudioEncoderSpec()
     window: int = Field(720, ge=8)
     """Mel frames of one training sample (6 s); shorter recordings are padded and masked."""
-    pretrained: str | None = None
+    pretrained: Place | None = None
     """Path of published APC weights to start from; never downloaded."""
     optimizer: OptimizerSpec = OptimizerSpec(name="adam", lr=1e-4, weight_decay=0.0)
     schedule: ScheduleSpec = ScheduleSpec(name="constant")

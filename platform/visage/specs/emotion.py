@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from visage.specs.base import Spec
+from visage.specs.places import Place
 
 __all__ = ["EMOTIONS", "EmotionInputSpec", "EmotionModelSpec", "MaskMode"]
 
@@ -81,7 +82,7 @@ class EmotionModelSpec(Spec):
     """
     class_count: int = Field(default=len(EMOTIONS), ge=2, le=1000)
     """Outputs; the names of the classes travel with the data and the artefact."""
-    pretrained: str | None = None
+    pretrained: Place | None = None
     """Path of torchvision-named ResNet-18 weights for both trunks; never downloaded."""
     input: EmotionInputSpec = EmotionInputSpec()
     """Geometry of the input pictures; resnet18 takes 224 for face and context."""

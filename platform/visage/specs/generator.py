@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from visage.specs.base import Spec
+from visage.specs.places import PartPlace, Place
 from visage.specs.train import OptimizerSpec, ScheduleSpec, TrainSpec
 
 __all__ = [
@@ -140,7 +141,7 @@ class GeneratorLossSpec(Spec):
     """Multiplies the squared differences of Gram matrices, which are divided by C · H · W; the
     released 3e7 belongs to pictures that were not normalised."""
     feature_matching: float = Field(10.0, ge=0.0)
-    perceptual_weights: str | None = None
+    perceptual_weights: Place | None = None
     """File of the feature network's weights; null = fixed random filters."""
     perceptual_network: Literal["vgg19", "vgg16"] = "vgg19"
     perceptual_width: int = Field(64, ge=1)
@@ -157,7 +158,7 @@ class GeneratorTrainSpec(TrainSpec):
     model: GeneratorSpec = GeneratorSpec()
     judge: JudgeSpec = JudgeSpec()
     losses: GeneratorLossSpec = GeneratorLossSpec()
-    style_mapping: str | None = None
+    style_mapping: PartPlace | None = None
     """Artefact that makes the style patterns; null = the four reference pictures themselves."""
     foreign_patterns: float = Field(0.0, ge=0.0, le=1.0)
     """Share of training samples that see another sample's patterns.

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from visage.specs.base import Spec
+from visage.specs.places import PartPlace
 from visage.specs.train import OptimizerSpec, ScheduleSpec, TrainSpec
 
 __all__ = [
@@ -129,7 +130,7 @@ class MotionTrainSpec(TrainSpec):
     """Recipe `motion`: both networks side by side, each on its own terms of L_mg."""
 
     recipe: Literal["motion"] = "motion"
-    audio_encoder: str | None = None
+    audio_encoder: PartPlace | None = None
     """URI of a trained audio encoder; None = the networks read pairs of mel frames."""
     model: MotionSpec = MotionSpec()
     optimizer: OptimizerSpec = OptimizerSpec(

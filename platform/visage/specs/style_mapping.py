@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from visage.specs.base import Spec
+from visage.specs.places import Place
 from visage.specs.train import OptimizerSpec, ScheduleSpec, TrainSpec
 
 __all__ = [
@@ -165,7 +166,7 @@ class StyleMappingLossSpec(Spec):
     perceptual: float = Field(10.0, ge=0.0)
     perceptual_scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
     """Reductions of the two pictures at which features are compared."""
-    perceptual_weights: str | None = None
+    perceptual_weights: Place | None = None
     """File of the feature network's weights; null = fixed random filters."""
     perceptual_network: Literal["vgg19", "vgg16"] = "vgg19"
     perceptual_width: int = Field(64, ge=1)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from visage.specs.base import Spec
+from visage.specs.places import PartPlace, Place
 from visage.specs.train import OptimizerSpec, ScheduleSpec, TrainSpec
 
 __all__ = ["StyleDeltaSpec", "StyleFeaturesSpec", "StyleTransferTrainSpec"]
@@ -42,11 +43,11 @@ class StyleTransferTrainSpec(TrainSpec):
     """Recipe `style-transfer`: L_transfer = L_mg + L_sc + L_r on a trained motion generator."""
 
     recipe: Literal["style-transfer"] = "style-transfer"
-    motion: str
+    motion: PartPlace
     """URI of the trained motion generator to start from."""
-    audio_encoder: str | None = None
+    audio_encoder: PartPlace | None = None
     """URI of the audio encoder that it was trained with; None if it hears mel frames."""
-    style_clips: str
+    style_clips: Place
     """URI of a prepared corpus (kind clips/1) whose training split shows the style; often that of
     the data themselves."""
     style: str | None = None
