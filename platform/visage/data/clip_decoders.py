@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -49,19 +49,27 @@ class MotionDecoder:
         """mel (2(lead_in+window), 80), landmarks (window, 68, 3), mean (68, 3), pose
         (lead_in+window, 6), audio int16 of the whole span.
 
+        A segment with room for the window alone is led into by its first frame, held, and silence.
+
         Raises:
-            DataError: the segment is shorter than lead_in + window.
+            DataError: the segment is shorter than the window.
         """
         arrays = unpack_clip(row)
-        span = self.lead_in + self.window
-        start = _start(len(arrays), span, rng if self.training else None, str(row["key"]))
-        stop = start + span
+        key, span = str(row["key"]), self.lead_in + self.window
+        missing = max(0, span - len(arrays))
+        if missing > self.lead_in:
+            raise _too_short(key, len(arrays), self.window)
+        start = _start(len(arrays), span - missing, rng if self.training else None, key)
+        stop = start + span - missing
+        mel = arrays.mel[MEL_PER_FRAME * start : MEL_PER_FRAME * stop]
+        audio = audio_of_window(arrays.audio, start, stop)
+        silence = span * SAMPLE_RATE // FPS - len(audio)
         return {
-            "mel": arrays.mel[MEL_PER_FRAME * start : MEL_PER_FRAME * stop],
-            "landmarks": arrays.landmarks[start + self.lead_in : stop],
+            "mel": _led_into(mel, MEL_PER_FRAME * missing, mode="edge"),
+            "landmarks": arrays.landmarks[stop - self.window : stop],
             "mean": arrays.mean,
-            "pose": arrays.pose[start:stop],
-            "audio": audio_of_window(arrays.audio, start, stop),
+            "pose": _led_into(arrays.pose[start:stop], missing, mode="edge"),
+            "audio": _led_into(audio, silence, mode="constant"),
         }
 
 
@@ -126,12 +134,24 @@ def audio_of_window(audio: NDArray[np.int16], start: int, stop: int) -> NDArray[
     return audio[first : first + (stop - start) * SAMPLE_RATE // FPS]
 
 
+def _led_into(
+    values: NDArray[Any], count: int, *, mode: Literal["edge", "constant"]
+) -> NDArray[Any]:
+    """With so many more at the beginning: the first one repeated, or zeros."""
+    return np.pad(values, [(count, 0), *[(0, 0)] * (values.ndim - 1)], mode=mode)
+
+
+def _too_short(key: str, frames: int, window: int) -> DataError:
+    return DataError(
+        f"{key}: the segment has {frames} frames, the window needs {window}; prepare with longer "
+        "segments (segment_s), leave shorter clips out (--set shortest_s), or choose a shorter "
+        "window"
+    )
+
+
 def _start(frames: int, span: int, rng: np.random.Generator | None, key: str) -> int:
     if frames < span:
-        raise DataError(
-            f"{key}: the segment has {frames} frames, the window needs {span}; prepare with longer "
-            "segments (segment_s), or choose a shorter window"
-        )
+        raise _too_short(key, frames, span)
     return int(rng.integers(frames - span + 1)) if rng is not None else (frames - span) // 2
 
 

@@ -68,8 +68,9 @@ class ClipPrepareSpec(PrepareSpec):
     """Room around the face, as a share of the height of all its points, on every side."""
     segment_s: float = Field(4.0, ge=0.5, le=60.0)
     """Length of a row; a clip is cut into equal rows at least this long."""
-    shortest_s: float = Field(1.0, ge=0.2, le=60.0)
-    """Shorter clips are rejected; one between both becomes one row."""
+    shortest_s: float = Field(2.0, ge=0.2, le=60.0)
+    """Shorter clips are rejected, for the window of the small motion preset is as long; one between
+    both becomes one row."""
     longest_s: float = Field(600.0, ge=1.0)
     """Longer clips are rejected: their pictures would not fit into a worker's memory."""
     points_sigma_s: float = Field(0.02, ge=0.0, le=0.5)

@@ -103,7 +103,25 @@ def test_a_window_longer_than_the_segment_is_refused_with_what_to_do(
     row: dict[str, object],
 ) -> None:
     with pytest.raises(DataError, match="prepare with longer segments"):
-        MotionDecoder(window=FRAMES, lead_in=1)(row, rng_of(0))
+        MotionDecoder(window=FRAMES + 1)(row, rng_of(0))
+
+
+def test_a_segment_without_room_for_what_leads_in_is_led_into_by_stillness_and_silence(
+    row: dict[str, object],
+) -> None:
+    arrays = unpack_clip(row)
+    lead_in, window = 20, FRAMES - 7
+    for training in (False, True):
+        decode = MotionDecoder(window=window, lead_in=lead_in, training=training)
+        sample = decode(row, rng_of(0))
+        missing = lead_in - 7
+        np.testing.assert_array_equal(sample["landmarks"], arrays.landmarks[7:])
+        np.testing.assert_array_equal(sample["pose"][missing:], arrays.pose)
+        assert (sample["pose"][:missing] == arrays.pose[0]).all()
+        np.testing.assert_array_equal(sample["mel"][2 * missing :], arrays.mel)
+        assert (sample["mel"][: 2 * missing] == arrays.mel[0]).all()
+        assert len(sample["audio"]) == (lead_in + window) * 16_000 // 60
+        assert not sample["audio"][: missing * 16_000 // 60].any()
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])
