@@ -61,6 +61,15 @@ class Pulse:
         self._limit_s, self._clock = limit_s, clock
         self._ranks: dict[int, _Rank] = {}
         self._stop_by_s: float | None = None
+        self._no_use: str | None = None
+
+    def give_up(self, reason: str) -> None:
+        """Starting the group again is of no use; the first reason counts."""
+        self._no_use = self._no_use or reason
+
+    def given_up(self) -> str | None:
+        """Why the group that starts now is to end at once, if it is."""
+        return self._no_use
 
     def stop(self, within_s: float) -> None:
         """All ranks are to save and end within so many seconds from now."""
@@ -145,6 +154,24 @@ class Beats:
     def note(self, step: int, phase: str) -> None:
         """Where the training thread is; costs one assignment."""
         self._at = (step, phase, self._at[2] + 1)
+
+    def give_up(self, reason: str) -> None:
+        """Tell the group that takes over from this one to end at once."""
+        self._ask(self._pulse.give_up.remote(reason))
+
+    def given_up(self) -> str | None:
+        """Why a former group gave up, if it did; the same for all ranks of this one."""
+        reason: str | None = self._ask(self._pulse.given_up.remote())
+        return reason
+
+    def _ask(self, answer: Any) -> Any:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayError
+
+        try:
+            return ray.get(answer, timeout=ANSWER_LIMIT_S)
+        except (GetTimeoutError, RayError):  # the budget of restarts bounds what this would save
+            return None
 
     def close(self) -> None:
         """End the thread."""

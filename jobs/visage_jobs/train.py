@@ -25,6 +25,7 @@ from visage.data.sampler import Sampler
 from visage.data.shards import ShardRows, load_manifest
 from visage.errors import (
     AlreadyExistsError,
+    DataError,
     NotFoundError,
     PreemptedError,
     RescuedError,
@@ -308,7 +309,7 @@ def _raise_failure(last: Mapping[str, Any]) -> None:
         raise PreemptedError(str(last["message"]))
     if last.get("type") == "failed":
         kinds: dict[str, type[VisageError]] = {
-            "SpecError": SpecError, "RescuedError": RescuedError
+            "SpecError": SpecError, "RescuedError": RescuedError, "DataError": DataError
         }  # fmt: skip
         raise kinds.get(str(last["error"]), TrainingError)(str(last["message"]))
 

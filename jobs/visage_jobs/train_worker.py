@@ -15,7 +15,7 @@ import ray.train.torch
 import torch
 from ray.train import UserCallback
 
-from visage.errors import PreemptedError, RescuedError, SpecError, TrainingError
+from visage.errors import DataError, PreemptedError, RescuedError, SpecError, TrainingError
 from visage.training.host import GroupHost, Host, SingleHost
 from visage.training.recipes import spec_class
 from visage.training.session import run_training
@@ -26,9 +26,10 @@ __all__ = ["Events", "first_cause", "train_worker"]
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """One rank. Errors that every rank meets alike are reported, not raised.
+    """One rank. Errors that restarts cannot help are reported, not raised, if all ranks meet them.
 
-    Restarts cannot help.
+    If one rank alone meets one (its shard holds a row that cannot be used), it leaves word and
+    raises, which frees its peers; the group that is started again reports the word and ends.
     """
     torch.set_num_threads(1 if not torch.cuda.is_available() else torch.get_num_threads())
     context = ray.train.get_context()
@@ -36,6 +37,8 @@ def train_worker(config: dict[str, Any]) -> None:
     beats = Beats(config["launch"], context.get_world_rank(), limit_s=spec.stall_limit_s)
     host = _host(beats)
     try:
+        if (reason := beats.given_up()) is not None:
+            raise DataError(reason)
         run_training(
             run_uri=config["run_uri"],
             spec=spec,
@@ -48,6 +51,11 @@ def train_worker(config: dict[str, Any]) -> None:
         if not any(host.gather(beats.is_stop_asked())):  # a worker got SIGTERM: start again
             raise
         host.report({"type": "preempted", "message": str(err)})
+    except DataError as err:
+        if beats.given_up() is None:
+            beats.give_up(str(err))
+            raise
+        host.report({"type": "failed", "error": "DataError", "message": str(err)})
     except (SpecError, TrainingError, RescuedError) as err:
         host.report({"type": "failed", "error": type(err).__name__, "message": str(err)})
     finally:

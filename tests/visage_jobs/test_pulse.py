@@ -88,3 +88,12 @@ def test_the_rank_that_failed_by_itself_comes_before_those_that_lost_it(
     rank, cause = first_cause({rank: said[rank] for rank in order})
     assert rank == 1
     assert "upside down" in str(cause)
+
+
+def test_the_first_word_of_no_use_stands_for_the_group_that_comes_after() -> None:
+    pulse = Pulse(10.0, lambda: 0.0)
+    assert pulse.given_up() is None
+    pulse.give_up("row 3 cannot be used")
+    pulse.give_up("a peer is gone")
+    pulse.beat(0, "second group", 0, "start", 0)
+    assert pulse.given_up() == "row 3 cannot be used"

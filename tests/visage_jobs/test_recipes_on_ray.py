@@ -77,3 +77,15 @@ def _samples_lie_with_the_tracked_run(site: Site, recipe: str) -> None:
         steps = client.list_artifacts(run.info.run_id, "samples")
         assert steps, "no samples were logged"
         assert "val/score" in run.data.metrics
+
+
+@pytest.mark.chaos
+def test_a_row_that_cannot_be_used_is_named_after_one_restart_and_not_four(site: Site) -> None:
+    write_clip_corpus(site.folder / "data" / "short", train=4, val=2, test=0, size=32, frames=20)
+    assign = tiny_assignments("motion")
+    code, said = site.run(
+        "short", recipe="motion", preset="motion-small", data="short", assign=assign
+    )
+    assert code == 1, said
+    assert "the segment has 20 frames, the window needs 24" in said.splitlines()[-1]
+    assert said.count("worker group restarts") <= 1
