@@ -1,6 +1,6 @@
 """One video: portrait, sound and style in, an MP4 out, in memory that does not grow with length.
 
-    sound ─► motion at 60 Hz ─► pixels ─► frames at fps ─► generator ─► encoder (a thread)
+    sound ─► motion at 60 Hz ─► pixels at fps (a thread) ─► generator ─► encoder (a thread)
 
 Motion is made a chunk of sound at a time, frames go to the encoder as they are painted, and the
 sound is read from a file. The result is a function of the inputs, the model, the spec and its seed
@@ -30,6 +30,7 @@ from visage.media.image import Image
 from visage.models.motion import Motion
 from visage.models.motion.torso import lift_torso, project_torso
 from visage.models.projection import project
+from visage.rendering.ahead import made_ahead
 from visage.rendering.painter import FramePainter
 from visage.rendering.portrait import Portrait, rested
 from visage.rendering.retiming import Retiming, frame_total
@@ -42,6 +43,7 @@ __all__ = ["SMALLEST_VIDEO_PX", "RenderedClip", "iter_points", "render_clip", "v
 
 SMALLEST_VIDEO_PX = 256
 """Videos of smaller models are enlarged to this side, unless a size is given."""
+CHUNKS_AHEAD = 2
 Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
 """Told frames done and frames in all."""
@@ -59,7 +61,8 @@ class RenderedClip:
     duration_s: float
     """Of the sound."""
     seconds: dict[str, float]
-    """Where the time went: motion, frames (map and generator), waiting for the encoder, all."""
+    """Where the time went: waiting for motion, frames (map and generator), waiting for the encoder,
+    all."""
 
 
 def video_size(head: TalkingHead, spec: RenderSpec) -> int:
@@ -119,8 +122,8 @@ def render_clip(
         preset=spec.preset, tags=tags or {},
     )  # fmt: skip
     done = 0
-    with sink:
-        chunks = iter_points(head, portrait, sound, style, spec)
+    motion = iter_points(head, portrait, sound, style, spec)
+    with made_ahead(motion, depth=CHUNKS_AHEAD) as chunks, sink:
         while (points := clock.next("motion", chunks)) is not None:
             frames = painter.paint(points)
             while (frame := clock.next("frames", frames)) is not None:
