@@ -49,8 +49,9 @@ def load_torchaudio() -> ModuleType:
 
 def _import_without_extension() -> ModuleType:
     # A failed plain import leaves submodules behind; they would bypass the guard.
-    for name in [name for name in sys.modules if name.startswith("torchaudio.")]:
-        del sys.modules[name]
+    # A copy, for other threads import meanwhile.
+    for name in [name for name in list(sys.modules) if name.startswith("torchaudio.")]:
+        sys.modules.pop(name, None)
     guard = _ExtensionGuard()
     sys.meta_path.insert(0, guard)
     try:

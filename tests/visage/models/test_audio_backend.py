@@ -72,3 +72,31 @@ def test_numpy_sound_goes_in_without_a_copy() -> None:
     samples = np.zeros(1600, np.float32)
     mel = load_torchaudio().transforms.MelSpectrogram(16_000, n_mels=40)
     assert float(mel(torch.from_numpy(samples)).sum()) == 0.0
+
+
+def test_it_is_imported_while_other_threads_import() -> None:
+    code = """
+import sys, threading, types
+from visage.models import audio_backend
+import torch
+over = threading.Event()
+
+def come_and_go():
+    number = 0
+    while not over.is_set():
+        number += 1
+        sys.modules[f"made_{number % 997}"] = types.ModuleType("made")
+        sys.modules.pop(f"made_{(number + 500) % 997}", None)
+
+threads = [threading.Thread(target=come_and_go, daemon=True) for _ in range(2)]
+sys.setswitchinterval(1e-6)
+[one.start() for one in threads]
+audio_backend.importlib = types.SimpleNamespace(import_module=lambda name: name)
+for _ in range(3000):
+    audio_backend._import_without_extension()
+over.set()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
