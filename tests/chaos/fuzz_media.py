@@ -68,7 +68,9 @@ def try_clip(data: bytes) -> None:
                 alone = read_frame(source, index, limits=VIDEO)
             except MediaError:
                 continue  # a damaged clip may refuse to be entered in the middle
-            assert np.array_equal(alone, frames[index]), f"frame {index} read alone differs"
+            # its pixels may differ: what a decoder makes of damage depends on what came before
+            assert alone.shape == frames[index].shape
+            assert alone.dtype == np.uint8
 
 
 def try_sound(data: bytes) -> None:

@@ -161,6 +161,10 @@ def decode_errors(path: MediaFile) -> Iterator[None]:
         raise MediaError("too_large", f"{path}: does not fit into memory") from None
     except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as err:
         raise MediaError("unsupported_format", f"{path}: no accepted decoder: {err}") from None
+    except IndexError:  # PyAV does not know a stream that FFmpeg has found since it was opened
+        raise MediaError(
+            "unsupported_format", f"{path}: a stream begins in the middle of it; convert it first"
+        ) from None
     except (av.error.FFmpegError, EOFError, OverflowError) as err:
         raise MediaError("truncated", f"{path}: cut off or damaged: {err}") from None
 

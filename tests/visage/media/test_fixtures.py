@@ -153,6 +153,8 @@ def test_what_the_fuzzer_found_ends_as_it_must(path: Path, sandbox: MediaSandbox
         direct = _outcome(lambda: decode_image(path.read_bytes(), limits=image))
         boxed = _outcome(lambda: sandbox.decode_image(path.read_bytes(), limits=image))
     elif target == "clip":
+        facts = _outcome(lambda: probe_video(path, limits=video))
+        assert facts == _outcome(lambda: sandbox.probe_video(path, limits=video))
         direct = _outcome(lambda: list(iter_frames(path, limits=video)))
         boxed = _outcome(lambda: sandbox.count_frames(path, limits=video))
     else:
