@@ -1,7 +1,7 @@
 """The talking head's recipes on a real Ray with two workers, one of which is killed for real.
 
-Every run is the command that a person would type. The generator, which has two optimizers and a
-companion, is in the quick suite; all of them are in the chaos runs.
+Every run is the command that a person would type. They are chaos runs: the quick suite kills the
+same recipes in one process (`test_every_recipe.py`), and emotion on Ray (`test_train_faults.py`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from visage.training.verify import verify_run
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.chaos,
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # MLflow's own query
 ]
-CHAOS = [pytest.param(one, marks=pytest.mark.chaos) for one in CLIP_RECIPES if one != "generator"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def motion(site: Site) -> str:
     return train_tiny("motion", site.folder / "runs" / "base", data_uri).model_uri
 
 
-@pytest.mark.parametrize("recipe", ["generator", *CHAOS])
+@pytest.mark.parametrize("recipe", CLIP_RECIPES)
 def test_a_recipe_whose_worker_is_killed_equals_the_undisturbed_one(
     recipe: str, site: Site, motion: str
 ) -> None:
@@ -79,7 +79,6 @@ def _samples_lie_with_the_tracked_run(site: Site, recipe: str) -> None:
         assert "val/score" in run.data.metrics
 
 
-@pytest.mark.chaos
 def test_a_row_that_cannot_be_used_is_named_after_one_restart_and_not_four(site: Site) -> None:
     write_clip_corpus(site.folder / "data" / "short", train=4, val=2, test=0, size=32, frames=20)
     assign = tiny_assignments("motion")
