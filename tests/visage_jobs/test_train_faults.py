@@ -55,6 +55,7 @@ def test_the_driver_killed_in_mid_epoch_continues_with_the_same_command(site: Si
     _equals_the_unbroken_run(site, "driver-killed")
 
 
+@pytest.mark.chaos
 def test_sigterm_saves_exits_75_and_the_same_command_continues(site: Site) -> None:
     process = site.start("stopped", preset="long")
     site.await_checkpoint("stopped", process)
