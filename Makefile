@@ -28,7 +28,7 @@ demo: $(STAMP)  ## Draw a corpus, train, evaluate, serve, report: the whole life
 test: $(STAMP)  ## Run all tests but the chaos runs.
 	$(BIN)/python -m pytest -m "not chaos"
 
-chaos: $(STAMP)  ## Kill processes for real; minutes.
+chaos: $(STAMP)  ## Kill processes for real; most of an hour.
 	$(BIN)/python -m pytest -m chaos
 
 check: $(STAMP)  ## Format, lint, types, and which package may import which.

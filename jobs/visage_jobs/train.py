@@ -14,8 +14,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ from visage.tracking.runs import TrackedRun, open_run
 from visage.training.run_dir import MODEL_PREFIX, RunInfo, open_run_dir
 from visage_jobs.cluster import ray_session
 from visage_jobs.pulse import watch_pulse
-from visage_jobs.train_events import EventTracker
+from visage_jobs.train_events import EventTracker, following
 from visage_jobs.train_here import fit_here
 from visage_jobs.train_stop import GRACE_S, Grace
 
@@ -51,7 +51,6 @@ __all__ = ["TrainJob", "TrainResult", "default_run_name", "run_train"]
 
 log = logging.getLogger(__name__)
 Watch = Callable[[Mapping[str, Any]], None]
-FOLLOW_EVERY_S = 0.2
 TRACKED_FILE = "tracking.finished"
 
 
@@ -228,7 +227,7 @@ def _launch_on_ray(
     with ray_session(address=job.address, cpus=max(4, job.workers + 1)):
         events = folder / "events.jsonl"
         events.touch()
-        with _following(events, take):
+        with following(events, take):
             _fit(job, launch, events, folder, grace)
 
 
@@ -312,33 +311,6 @@ def _raise_failure(last: Mapping[str, Any]) -> None:
             "SpecError": SpecError, "RescuedError": RescuedError, "DataError": DataError
         }  # fmt: skip
         raise kinds.get(str(last["error"]), TrainingError)(str(last["message"]))
-
-
-@contextmanager
-def _following(path: Path, take: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Pass on every line that is appended to a JSONL file while the body runs."""
-    stop = threading.Event()
-
-    def follow() -> None:
-        with path.open() as file:
-            pending = ""
-            while True:
-                was_stopped = stop.is_set()
-                pending += file.read()
-                *lines, pending = pending.split("\n")
-                for line in lines:
-                    take(json.loads(line))
-                if was_stopped:
-                    return
-                stop.wait(FOLLOW_EVERY_S)
-
-    thread = threading.Thread(target=follow, name="train-events", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=30.0)
 
 
 def _result(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ from visage.tracking.names import METRICS
 from visage.tracking.runs import TrackedRun
 from visage.training.samples import read_samples, samples_prefix
 
-__all__ = ["EventTracker"]
+__all__ = ["EventTracker", "following"]
 
 log = logging.getLogger(__name__)
+FOLLOW_EVERY_S = 0.2
 
 
 class EventTracker:
@@ -58,3 +62,30 @@ class EventTracker:
         for name, body in found.items():
             (waiting / name).write_bytes(body)
             self._tracked.log_artifact(waiting / name, samples_prefix(step))
+
+
+@contextmanager
+def following(path: Path, take: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Pass on every line that is appended to a JSONL file while the body runs."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        with path.open() as file:
+            pending = ""
+            while True:
+                was_stopped = stop.is_set()
+                pending += file.read()
+                *lines, pending = pending.split("\n")
+                for line in lines:
+                    take(json.loads(line))
+                if was_stopped:
+                    return
+                stop.wait(FOLLOW_EVERY_S)
+
+    thread = threading.Thread(target=follow, name="train-events", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=30.0)
