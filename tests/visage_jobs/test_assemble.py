@@ -27,8 +27,6 @@ from visage_jobs.assemble import AssembleJob, run_assemble, styles_of_corpus
 from visage_jobs.talking_heads import find_talking_head
 from visage_jobs.workspace import Workspace
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's query
-
 
 @pytest.fixture
 def job(tmp_path: Path, empty_database: Path) -> AssembleJob:  # noqa: F811  # the fixture

@@ -34,7 +34,6 @@ from visage_jobs.evaluate_heads import (
 )
 from visage_jobs.workspace import Workspace
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's query
 FEW = HeadEvaluationSpec(frames=2, sheet_clips=2)
 
 

@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.chaos,
     pytest.mark.timeout(600),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # MLflow's own query
 ]
 
 

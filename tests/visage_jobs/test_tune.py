@@ -223,7 +223,6 @@ def test_a_trial_whose_process_dies_three_times_is_marked_failed(tmp_path: Path)
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's own query
 def test_a_killed_search_by_optuna_and_asha_over_masks_ends_as_one_parent_with_its_trials(
     tmp_path: Path,
 ) -> None:
