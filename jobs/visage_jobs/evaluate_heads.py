@@ -29,6 +29,7 @@ from visage.data.manifest import Manifest
 from visage.data.records import Split
 from visage.data.shards import ShardRows, load_manifest
 from visage.errors import AlreadyExistsError, ClusterError, CorruptError, DataError, MediaError
+from visage.faces.dlib68 import Dlib68
 from visage.inference.style_card import StyleCard
 from visage.inference.talking_head import TalkingHead, load_talking_head
 from visage.media.image import encode_jpeg
@@ -163,6 +164,7 @@ class ClipActor:
                 f"{settings['model_uri']}: the model changed meanwhile; run it again"
             )
         self._workspace = Workspace(settings["workspace"])
+        self._follower = Dlib68()
         manifest, store = load_manifest(settings["data_uri"])
         self._rows = ShardRows(manifest, store, settings["split"])
 
@@ -176,7 +178,7 @@ class ClipActor:
             said = say_again(
                 self._head, clip, style, frames=self._spec.frames, seed=self._spec.seed
             )
-            scores = said.scores()
+            scores = said.scores(self._follower)
         except (DataError, MediaError) as err:
             return {"told": json.dumps({"key": key, "skipped": str(err)}), "strip": b""}
         strip = b""

@@ -100,8 +100,8 @@ def talking_head(
     ] = "talking-head@champion",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     frames: Annotated[
-        int, typer.Option(min=1, help="Pictures a clip whose sharpness is measured.")
-    ] = 8,
+        int, typer.Option(min=1, help="Pictures a clip that are painted and looked at.")
+    ] = 32,
     clips: Annotated[
         int | None, typer.Option(min=1, help="At most so many clips, evenly over the split.")
     ] = None,

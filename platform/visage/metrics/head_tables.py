@@ -3,6 +3,7 @@
     Table 1   CPBD ↑, LMD ↓, D-L ↓, D-V ↓, D-A ↓      pictures and landmarks against the clip itself
     Table 2   SLD ↓, SLV ↓, SMD ↓                     how alike the ways of moving are
     beside    r ↑                                     whether the mouth opens when it should
+              seen r ↑, seen gain                     the same, found in the finished pictures
 
 Landmarks are pixels of a 512 x 512 picture at 60 frames a second, and everything is computed by
 formula, not as released (models.md A-M). A clip counts once, however long it is.
@@ -32,6 +33,7 @@ __all__ = [
     "Spread",
     "head_scores_of_clip",
     "opening_correlation",
+    "seen_scores",
     "sharpness",
     "spreads",
     "wins",
@@ -39,6 +41,8 @@ __all__ = [
 
 SIZE = 512
 """Side of the pictures in whose pixels landmarks are given and whose sharpness is measured."""
+FEWEST_SEEN = 8
+"""Frames in which both mouths must be found before anything is said about them."""
 STILL_PX = 0.05
 """A mouth whose opening varies less (standard deviation, pixels of 512) has no rhythm."""
 Scores = dict[str, float]
@@ -66,7 +70,11 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="slv", title="SLV", table="2", better="lower", unit="% of face width a frame"),
     Column(name="smd", title="SMD", table="2", better="lower", unit="% of largest mouth area"),
     Column(name="opening_r", title="r", table="", better="higher", unit="correlation of openings"),
-)
+    Column(name="seen_r", title="seen r", table="", better="higher",
+           unit="correlation of openings that are found in the pictures"),
+    Column(name="seen_gain", title="seen gain", table="", better="higher",
+           unit="how far it opens in the pictures, in shares of the truth"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +112,31 @@ def head_scores_of_clip(
         "slv": style.slv,
         "smd": style.smd,
         "opening_r": opening_correlation(reference, generated),
+    }
+
+
+def seen_scores(true: NDArray[np.float64], made: NDArray[np.float64]) -> Scores:
+    """Whether and how far a mouth opens in pictures: correlation, and slope of made on true.
+
+    A slope of 1 opens as far as the truth, 0 not at all; 0.5 opens half as far. Frames in which
+    either mouth was not found (NaN) are left out, and without enough of them nothing is claimed.
+
+    Args:
+        true: Openings found in the true pictures, in shares of the picture's side, (T,).
+        made: Those found in the generated pictures.
+    """
+    both = np.isfinite(true) & np.isfinite(made)
+    if both.sum() < FEWEST_SEEN or 2 * both.sum() < len(both):
+        return {}
+    true, made = true[both] - true[both].mean(), made[both] - made[both].mean()
+    if SIZE * true.std() < STILL_PX:
+        return {}
+    if SIZE * made.std() < STILL_PX:
+        return {"seen_r": 0.0, "seen_gain": 0.0}
+    shared = float((true * made).mean())
+    return {
+        "seen_r": shared / float(true.std() * made.std()),
+        "seen_gain": shared / float(true.var()),
     }
 
 

@@ -25,7 +25,7 @@ PAPER, INK = 250, (40, 40, 40)
 
 
 def contact_strip(title: str, rows: Mapping[str, Sequence[Image]], *, columns: int) -> Image:
-    """One clip: a row of pictures for each name; rows with fewer pictures repeat them.
+    """One clip: a row of pictures for each name, evenly over it; where there are fewer they repeat.
 
     Raises:
         DataError: a row without pictures.
@@ -38,13 +38,19 @@ def contact_strip(title: str, rows: Mapping[str, Sequence[Image]], *, columns: i
     for line, (name, pictures) in enumerate(rows.items()):
         top = HEAD + line * TILE
         _write(sheet, name, (6, top + TILE // 2))
-        for at, picture in enumerate(islice(cycle(pictures), columns)):
+        for at, picture in enumerate(_evenly(pictures, columns)):
             left = LABEL + at * TILE
             how = cv2.INTER_AREA if picture.shape[0] > TILE else cv2.INTER_CUBIC
             sheet[top : top + TILE, left : left + TILE] = cv2.resize(
                 picture, (TILE, TILE), interpolation=how
             )
     return sheet
+
+
+def _evenly(pictures: Sequence[Image], count: int) -> list[Image]:
+    if len(pictures) < count:
+        return list(islice(cycle(pictures), count))
+    return [pictures[round(at)] for at in np.linspace(0, len(pictures) - 1, count)]
 
 
 def contact_sheet(strips: Sequence[Image]) -> Image:

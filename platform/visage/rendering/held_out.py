@@ -23,12 +23,20 @@ from numpy.typing import NDArray
 
 from visage.data.clip_rows import FPS, ClipArrays, unpack_clip
 from visage.errors import DataError
+from visage.faces.provider import FaceFollower
+from visage.faces.seen_mouth import seen_openings
 from visage.inference.style_card import StyleCard
 from visage.inference.talking_head import TalkingHead
 from visage.landmarks import POINTS
 from visage.media.image import Image
 from visage.media.stored import decode_stored
-from visage.metrics.head_tables import SIZE, Scores, head_scores_of_clip, sharpness
+from visage.metrics.head_tables import (
+    SIZE,
+    Scores,
+    head_scores_of_clip,
+    seen_scores,
+    sharpness,
+)
 from visage.models.projection import Camera, project
 from visage.rendering.painter import FramePainter
 from visage.rendering.portrait import Portrait
@@ -116,9 +124,14 @@ class SaidAgain:
     """Subject → landmarks in pixels of 512 at 60 Hz, (T, 68, 2)."""
     pictures: dict[str, list[Image]]
     """Subject → frames; of `frozen` and `mean` the one that they show all the time."""
+    shown_points: dict[str, Floats]
+    """`truth` and `generated` → where the face of each of their frames should be, in its pixels."""
 
-    def scores(self) -> dict[str, Scores]:
+    def scores(self, follower: FaceFollower | None = None) -> dict[str, Scores]:
         """Subject → columns of the tables; of the truth only its sharpness.
+
+        Args:
+            follower: who looks for the mouth in the finished frames; without, nobody does.
 
         Raises:
             DataError: the clip is too short, or its face has no extent.
@@ -127,7 +140,25 @@ class SaidAgain:
         found = {"truth": {"cpbd": sharpness(self.pictures["truth"])}}
         for name in SUBJECTS[1:]:
             found[name] = head_scores_of_clip(true, self.points[name], self.pictures[name])
+        if follower is not None:
+            found["generated"] |= seen_scores(*self._seen(follower))
         return found
+
+    def _seen(self, follower: FaceFollower) -> list[NDArray[np.float64]]:
+        """Openings in the true pictures, as small as the generated ones, and in those."""
+        made, true = self.pictures["generated"], self.pictures["truth"]
+        own, side = true[0].shape[0], made[0].shape[0]
+        points = self.shown_points["truth"]
+        if own > side:
+            true = [
+                np.asarray(cv2.resize(one, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+                for one in true
+            ]
+            points = _scaled(points, own, side)
+        return [
+            seen_openings(follower, true, points),
+            seen_openings(follower, made, self.shown_points["generated"]),
+        ]
 
 
 def say_again(
@@ -170,6 +201,10 @@ def say_again(
             "generated": list(painter.paint(made[at])),
             "frozen": [decode_stored(clip.neutral)],
             "mean": list(painter.paint(mean)),
+        },
+        shown_points={
+            "truth": clip.arrays.points[clip.picture_at[shown]],
+            "generated": made[at, :POINTS].cpu().numpy(),
         },
     )
 

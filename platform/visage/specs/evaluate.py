@@ -12,8 +12,9 @@ __all__ = ["HeadEvaluationSpec"]
 class HeadEvaluationSpec(Spec):
     """How held-out clips are said again and compared."""
 
-    frames: int = Field(8, ge=1, le=1000)
-    """Pictures a clip whose sharpness is measured, evenly over it; landmarks are all compared."""
+    frames: int = Field(32, ge=1, le=1000)
+    """Pictures a clip, evenly over it, whose sharpness is measured and in which the mouth is looked
+    for; landmarks are all compared."""
     clips: int | None = Field(None, ge=1)
     """Rows of the split that are compared, evenly over it; null = all."""
     style: str | None = None

@@ -134,6 +134,12 @@ class GeneratorLossSpec(Spec):
     real_weight: float = Field(2.0, gt=0.0)
     """How often a real picture counts in the discriminator's loss (2 as released)."""
     l1: float = Field(100.0, ge=0.0)
+    mouth_l1: float = Field(0.0, ge=0.0)
+    """Mean absolute error within the mouth and a narrow band around it, whatever its size.
+
+    0 = as published: the released code has the term, switched off. A mouth of ten pixels has no say
+    in a mean over the picture, so small pictures want it.
+    """
     perceptual: float = Field(10.0, ge=0.0)
     gram: float = Field(10.0, ge=0.0)
     """Texture: Gram matrices of the perceptual features."""

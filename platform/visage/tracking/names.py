@@ -114,6 +114,8 @@ METRICS: dict[str, MetricName] = {
     "test/slv": MetricName("% of face width", "style distance of velocities, per frame at 60 Hz"),
     "test/smd": MetricName("% of mouth area", "style distance of mouth areas"),
     "test/opening_r": MetricName("ratio", "correlation of true and generated mouth opening"),
+    "test/seen_r": MetricName("ratio", "the same, found in the pictures"),
+    "test/seen_gain": MetricName("ratio", "how far the mouth opens in pictures, of the truth"),
     "serve/latency_ms": MetricName("ms", "median time for one picture, one caller"),
     "system/cpu_percent": MetricName("%", "busy share of all cores of this host"),
     "system/memory_gib": MetricName("GiB", "memory in use on this host"),

@@ -13,6 +13,7 @@ from visage.metrics.head_tables import (
     SIZE,
     head_scores_of_clip,
     opening_correlation,
+    seen_scores,
     sharpness,
     spreads,
     wins,
@@ -27,7 +28,8 @@ def _picture(side: int = SIZE, seed: int = 0) -> np.ndarray:
 def test_the_truth_itself_has_the_best_score_in_every_column() -> None:
     clip = talking(90)
     perfect = head_scores_of_clip(clip, clip, [_picture()])
-    assert list(perfect) == [column.name for column in COLUMNS]
+    seen = ("seen_r", "seen_gain")  # of pictures, not of points
+    assert list(perfect) == [column.name for column in COLUMNS if column.name not in seen]
     for column in COLUMNS:
         if column.better == "lower":
             assert perfect[column.name] == 0
@@ -83,3 +85,34 @@ def test_a_win_goes_the_way_of_its_column_and_a_tie_is_none() -> None:
     theirs = [{"cpbd": 0.4, "lmd": 2.0}, {"cpbd": 0.5, "lmd": 2.0}, {"cpbd": 0.4, "lmd": 1.0}]
     assert wins(mine, theirs) == {"cpbd": 2, "lmd": 2}
     assert wins(theirs, mine) == {"cpbd": 0, "lmd": 0}
+
+
+def _openings(count: int = 40) -> np.ndarray:
+    return 0.03 + 0.02 * np.sin(np.arange(count) / 3.0)
+
+
+@pytest.mark.parametrize("gain", [0.25, 1.0, 1.5])
+def test_what_is_seen_tells_when_a_mouth_opens_from_how_far(gain: float) -> None:
+    true = _openings()
+    seen = seen_scores(true, 0.1 + gain * true)
+    assert seen["seen_r"] == pytest.approx(1.0)
+    assert seen["seen_gain"] == pytest.approx(gain)
+
+
+def test_a_painted_mouth_that_stands_still_is_told_as_such() -> None:
+    true = _openings()
+    assert seen_scores(true, np.full_like(true, 0.03)) == {"seen_r": 0.0, "seen_gain": 0.0}
+    noise = np.random.default_rng(0).normal(0.03, 0.02, len(true))
+    assert abs(seen_scores(true, noise)["seen_gain"]) < 0.5
+
+
+def test_nothing_is_claimed_of_mouths_that_were_not_found() -> None:
+    true = _openings()
+    hidden = true.copy()
+    hidden[: len(true) // 2 + 1] = np.nan
+    assert seen_scores(true, hidden) == {}
+    hidden[: len(true) // 2 + 1] = true[: len(true) // 2 + 1]
+    hidden[:3] = np.nan
+    assert seen_scores(true, hidden)["seen_r"] == pytest.approx(1.0)
+    assert seen_scores(true[:7], true[:7]) == {}
+    assert seen_scores(np.full(40, 0.03), true) == {}

@@ -24,6 +24,7 @@ __all__ = [
     "lsgan_judge",
     "region_weights",
     "style_photometric",
+    "weighted_l1",
 ]
 
 
@@ -87,15 +88,20 @@ def region_weights(target: Tensor, matched: Tensor, table: Tensor) -> Tensor:
 
 
 def style_photometric(made: Tensor, matched: Tensor, weights: Tensor) -> Tensor:
-    """L_sp of each sample: Σ W·|I' - I_m| / (3 · Σ W), (N,); 0 where W is 0 everywhere.
+    """L_sp of each sample: the weighted L1 of I' and I_m, which no gradient reaches, (N,)."""
+    return weighted_l1(made, matched.detach(), weights)
+
+
+def weighted_l1(made: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Σ W·|I' - I| / (3 · Σ W) of each sample, (N,); 0 where W is 0 everywhere.
 
     Args:
         made: I', (N, 3, S, S).
-        matched: I_m, same shape; no gradient reaches it.
+        wanted: I, same shape.
         weights: W, (N, 1, S, S).
     """
     with autocast(made.device.type, enabled=False):
-        apart = (made.float() - matched.detach().float()).abs() * weights
+        apart = (made.float() - wanted.float()).abs() * weights
         total = made.shape[1] * weights.flatten(1).sum(1)
         return apart.flatten(1).sum(1) / total.clamp_min(1e-6)
 

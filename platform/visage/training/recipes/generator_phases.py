@@ -1,8 +1,8 @@
 """The two sides of recipe `generator`: each a module that knows its loss and its own weights.
 
-Generator side (models.md A.8): L_G = λ_gan · LSGAN + λ_1 · L1 + λ_p · perceptual + λ_g · Gram
-+ λ_fm · feature matching + λ_sp · L_sp. The judge and the feature network stand beside it, hidden
-from its parameters: gradients go through them and stop there.
+Generator side (models.md A.8): L_G = λ_gan · LSGAN + λ_1 · L1 + λ_m · L1 of the mouth
++ λ_p · perceptual + λ_g · Gram + λ_fm · feature matching + λ_sp · L_sp. The judge and the feature
+network stand beside it, hidden from its parameters: gradients go through them and stop there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visage.faces.regions import MOUTH
 from visage.models.generator import Judge
 from visage.models.generator import losses as terms_of
 from visage.models.generator.style_match import Patterns, StyleMatch, match_style
@@ -20,9 +21,10 @@ from visage.models.perceptual import PerceptualNet, feature_distance
 from visage.specs.generator import GeneratorLossSpec
 from visage.training.adversarial import MadePictures, frozen
 
-__all__ = ["GeneratorSide", "JudgeSide", "matched_style"]
+__all__ = ["GeneratorSide", "JudgeSide", "matched_style", "surroundings_of_mouth"]
 
 Terms = dict[str, Tensor]
+_BAND_OF_SIDE = 22 / 512
 
 
 class GeneratorSide(nn.Module):
@@ -47,6 +49,9 @@ class GeneratorSide(nn.Module):
         picture = self.model(tensors["conditions"])
         self._made.keep(tensors["place"], picture)
         terms: Terms = {"l1": (picture.float() - target).abs().mean()}
+        if spec.mouth_l1 > 0:
+            around = surroundings_of_mouth(tensors["regions"])
+            terms["mouth_l1"] = terms_of.weighted_l1(picture, target, around).mean()
         terms |= self._feature_terms(picture, target)
         terms |= self._judged_terms(tensors["conditions"], picture, target)
         weighted = {name: getattr(spec, name) * value for name, value in terms.items()}
@@ -123,6 +128,16 @@ def matched_style(
         network=network,
         spec=spec.style,
     )
+
+
+def surroundings_of_mouth(regions: Tensor) -> Tensor:
+    """The mouth's labels widened to a band as broad as the published 22 of 512 pixels.
+
+    (N, S, S) whole numbers to fp32 (N, 1, S, S) of 0 and 1.
+    """
+    mouth = (regions == MOUTH).float()[:, None]
+    band = max(1, round(_BAND_OF_SIDE * regions.shape[-1]))
+    return F.max_pool2d(mouth, 2 * band + 1, stride=1, padding=band)
 
 
 def _reduced(pictures: Tensor, size: int | None) -> Tensor:

@@ -17,11 +17,13 @@ from visage.data.shards import load_manifest
 from visage.faces.regions import MOUTH
 from visage.inference.generator import load_generator
 from visage.inference.parts import save_part
+from visage.models.generator.losses import weighted_l1
 from visage.seeds import rng_of
 from visage.specs.generator import GeneratorTrainSpec
 from visage.store.open import open_store
 from visage.training.host import SingleHost
 from visage.training.recipes.generator import GeneratorRecipe
+from visage.training.recipes.generator_phases import surroundings_of_mouth
 from visage.training.stepper import Stepper
 
 SIZE, BATCH = 32, 4
@@ -110,6 +112,7 @@ def test_each_phase_trains_exactly_its_own_parameters(manifest: Manifest) -> Non
         ({"perceptual": 0.0, "gram": 0.0}, {"perceptual", "gram"}),
         ({"gan": 0.0, "feature_matching": 0.0}, {"gan", "feature_matching"}),
         ({"style": {"weight": 0.0}}, {"style"}),
+        ({}, {"mouth_l1"}),
     ],
 )
 def test_a_loss_without_weight_is_not_computed(
@@ -118,6 +121,24 @@ def test_a_loss_without_weight_is_not_computed(
     recipe = _recipe(manifest, losses=losses)
     _, sums = recipe.phases[0].module(recipe.tensors(_batch(recipe), CPU))
     assert not absent & set(sums)
+
+
+def test_the_mouths_own_l1_hears_of_the_mouth_alone_and_is_the_same_for_small_ones(
+    manifest: Manifest,
+) -> None:
+    recipe = _recipe(manifest, losses={"mouth_l1": 100.0})
+    tensors = recipe.tensors(_batch(recipe), CPU)
+    assert recipe.phases[0].module(tensors)[1]["mouth_l1"] > 0
+    target, around = tensors["target"], surroundings_of_mouth(tensors["regions"])
+    assert ((tensors["regions"] == MOUTH)[:, None] <= around.bool()).all()
+    assert 0 < around.mean() < 0.25
+    assert weighted_l1(target + 0.4 * (1 - around), target, around).max() == 0
+    small = around.clone()
+    small[1:] = torch.nn.functional.max_pool2d(small[1:], 5, stride=1, padding=2)
+    for weights in (around, small):
+        assert weighted_l1(target + 0.4 * weights, target, weights).tolist() == pytest.approx(
+            [0.4] * BATCH, rel=1e-5
+        )
 
 
 def test_a_batch_cut_in_two_has_the_loss_of_the_whole(manifest: Manifest) -> None:
