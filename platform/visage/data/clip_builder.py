@@ -30,6 +30,7 @@ from visage.errors import MediaError
 from visage.faces.lift import LiftedHead, lift_heads
 from visage.faces.provider import FaceProvider
 from visage.faces.torso import find_shoulders, track_shoulders
+from visage.media.audio import SILENT
 from visage.media.image import Image, encode_jpeg
 from visage.media.sandbox import MediaSandbox
 from visage.media.sandbox.files import media_sha256
@@ -98,14 +99,18 @@ class ClipRowMaker:
 
     def _sound(self, record: Record, path: Path) -> Floats | None:
         """The sound at 16 kHz, or None where there is none and silence may stand for it."""
+        reason = "the clip has no sound"
         try:
-            return self.sandbox.decode_audio(path, sample_rate=SAMPLE_RATE)
+            sound = self.sandbox.decode_audio(path, sample_rate=SAMPLE_RATE)
+            if np.abs(sound).max(initial=0.0) >= SILENT:
+                return sound
+            reason = "the clip's sound track is silent"  # lips that move to it would teach nothing
         except MediaError as err:
             if err.code != "no_audio":
                 raise
         if self.spec.without_sound == "silence":
             return None
-        raise MediaError("no_audio", f"{record.key}: the clip has no sound")
+        raise MediaError("no_audio", f"{record.key}: {reason}")
 
     def _frames_at_60_hz(self, record: Record, picture_s: float, sound: Floats | None) -> int:
         """How many frames both picture and sound, if there is any, cover."""

@@ -21,10 +21,12 @@ from visage.errors import MediaError, SpecError
 from visage.media.container import MediaFile, decode_errors, open_container
 from visage.media.limits import AudioLimits
 
-__all__ = ["Samples", "decode_audio", "write_wav"]
+__all__ = ["SILENT", "Samples", "decode_audio", "write_wav"]
 
 Samples = NDArray[np.float32]
 """Mono sound in [-1, 1], shape (N,); a float recording may go beyond."""
+SILENT = 10 ** (-60 / 20)
+"""A peak below which there is nothing to hear: 60 dB below full scale."""
 
 _RATES_HZ = (1_000, 384_000)
 _CODECS = ("aac", "mp3", "mp2", "ac3", "eac3", "flac", "vorbis", "opus", "alac")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visage.errors import MediaError, StoreError
+from visage.media.audio import SILENT
 from visage.media.limits import AudioLimits
 from visage.media.sandbox import MediaSandbox
 
@@ -24,8 +25,6 @@ __all__ = ["HEARD_HZ", "TRACK_HZ", "Sound", "open_sound"]
 Samples = NDArray[np.float32]
 HEARD_HZ = 16_000
 TRACK_HZ = 48_000
-SILENT = 10 ** (-60 / 20)
-"""A peak below which there is nothing to hear: 60 dB below full scale."""
 PEAK_SHARE = 0.9
 """The model hears the loudest sample at this level, if the recording is quieter than SOFT."""
 SOFT = 0.05

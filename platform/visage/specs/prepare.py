@@ -93,7 +93,8 @@ class ClipPrepareSpec(PrepareSpec):
     most_profile_share: float = Field(0.25, ge=0.0, le=1.0)
     """Of frames that may show a profile."""
     without_sound: Literal["reject", "silence"] = "reject"
-    """silence = a clip without sound becomes rows of zero samples and the mel of silence."""
+    """silence = a clip without sound becomes rows of zero samples and the mel of silence. A track
+    whose peak is 60 dB below full scale is none."""
     torso: Literal["off", "flow"] = "off"
     """flow = shoulders found under the first face and followed by optical flow (models.md A.4.4).
 

@@ -197,10 +197,16 @@ def test_pictures_without_the_face_are_left_out_and_no_place_has_two(
     assert np.isfinite(unpack_clip(row).points).all()
 
 
+@pytest.mark.parametrize("level", [None, 0.0, 0.0005])
 def test_a_clip_without_sound_is_rejected(
-    tmp_path: Path, record: Record, sandbox: MediaSandbox
+    tmp_path: Path, record: Record, sandbox: MediaSandbox, level: float | None
 ) -> None:
-    write_video(tmp_path / "mute.mp4", [np.zeros((64, 64, 3), np.uint8)] * 30, fps=25)
+    """Found on footage whose track held nothing but zeros: the lips moved, and taught silence."""
+    hiss = np.random.default_rng(0).uniform(-1, 1, 48_000 * 30 // 25).astype(np.float32)
+    write_video(
+        tmp_path / "mute.mp4", [np.zeros((64, 64, 3), np.uint8)] * 30, fps=25,
+        audio=None if level is None else level * hiss, audio_rate=48_000,
+    )  # fmt: skip
     mute = replace(record, key="mute.mp4", path="mute.mp4")
     with pytest.raises(MediaError) as found:
         _maker(sandbox).rows(mute, tmp_path, {})

@@ -1,4 +1,4 @@
-"""Promises of looking for mouths in finished pictures: drawn mouths are read, nothing is invented."""
+"""Promises of looking for mouths in finished pictures: drawn ones are read, none are invented."""
 
 from __future__ import annotations
 
