@@ -18,6 +18,7 @@ from visage.specs.train import OptimizerSpec, ScheduleSpec, TrainSpec
 __all__ = [
     "INPUT_CHANNELS",
     "PATTERNS",
+    "Composition",
     "FacialMapSpec",
     "GeneratorInput",
     "GeneratorLossSpec",
@@ -31,6 +32,7 @@ __all__ = [
 GeneratorInput = Literal["map", "source", "isp"]
 Upsampling = Literal["nearest", "bilinear", "transposed"]
 Norm = Literal["batch", "instance"]
+Composition = Literal["painted", "masked"]
 
 PATTERNS = 4
 """Intermediate style patterns: one for each key motion template (None, M, R, O)."""
@@ -68,12 +70,20 @@ class GeneratorSpec(Spec):
     """null = the variant's own: transposed convolutions for small, nearest for the others."""
     norm: Norm = "batch"
     """batch wants four samples or more at a time on each worker; instance does not care."""
+    composition: Composition = "painted"
+    """painted = the network makes every pixel (published); masked = it also says where it paints,
+    and elsewhere the source shows through: what stands still need not be learnt."""
     map: FacialMapSpec = FacialMapSpec()
 
     @property
     def input_channels(self) -> int:
         """Channels of the stacked inputs."""
         return sum(INPUT_CHANNELS[name] for name in self.inputs)
+
+    def channels_of(self, name: GeneratorInput) -> slice:
+        """Where an input lies among the stacked ones."""
+        first = sum(INPUT_CHANNELS[one] for one in self.inputs[: self.inputs.index(name)])
+        return slice(first, first + INPUT_CHANNELS[name])
 
     @model_validator(mode="after")
     def _fits(self) -> GeneratorSpec:
@@ -87,6 +97,8 @@ class GeneratorSpec(Spec):
             raise ValueError("widths must be at least 1")
         if len(set(self.inputs)) != len(self.inputs) or not {"map"} <= set(self.inputs):
             raise ValueError("inputs must name map, and each input once")
+        if self.composition == "masked" and "source" not in self.inputs:
+            raise ValueError("composition masked lays what it paints over the source: name source")
         return self
 
 

@@ -3,7 +3,8 @@
 `normal` and `large` follow live speech portraits (Lu et al., 2021): strided 3x3 convolutions down,
 enlargement and 3x3 convolutions up, one or two residual blocks at each level. `small` is the U-Net
 of pix2pix (Isola et al., 2017) with 4x4 convolutions. Skips join equal sizes; the last layer is a
-tanh (models.md A.8).
+tanh (models.md A.8). Beside what is published, the network may paint over the source through a mask
+of its own, as GANimation does (Pumarola et al., 2018).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from visage.specs.generator import INPUT_CHANNELS, GeneratorSpec, Upsampling
 __all__ = ["Generator", "normalization", "start_as_pix2pix"]
 
 _RESIDUAL_BLOCKS = {"normal": 1, "large": 2}
+_PAINTED = {"painted": 3, "masked": 4}
+"""Channels of the last layer: a picture, and perhaps where it covers the source."""
 
 
 class Generator(nn.Module):
@@ -33,10 +36,11 @@ class Generator(nn.Module):
         for level, width in enumerate(spec.widths):
             down.append(_down(spec, outer, width, is_first=level == 0, is_last=level == last))
             inputs = width if level == last else 2 * width
-            outputs = spec.widths[level - 1] if level else 3
+            outputs = spec.widths[level - 1] if level else _PAINTED[spec.composition]
             up.append(_up(spec, inputs, outputs, is_outermost=level == 0))
             outer = width
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
+        self._source = spec.channels_of("source") if "source" in spec.inputs else slice(0)
         start_as_pix2pix(self)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -49,7 +53,10 @@ class Generator(nn.Module):
         x = self.up[-1](skips.pop())
         for level in reversed(self.up[:-1]):
             x = level(torch.cat((skips.pop(), x), 1))
-        return torch.tanh(x)
+        if self.spec.composition == "painted":
+            return torch.tanh(x)
+        cover = torch.sigmoid(x[:, 3:])
+        return cover * torch.tanh(x[:, :3]) + (1 - cover) * inputs[:, self._source]
 
     def stacked(self, *, facial_map: Tensor, source: Tensor, patterns: Tensor) -> Tensor:
         """The spec's inputs, one above the other in its order.
