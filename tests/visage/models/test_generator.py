@@ -47,6 +47,36 @@ def test_without_the_source_a_generator_takes_thirteen_channels() -> None:
     assert (spec.input_channels, GeneratorSpec().input_channels) == (13, 16)
 
 
+@pytest.mark.parametrize("inputs", [("map", "source", "isp"), ("isp", "map", "source")])
+def test_a_masked_generator_shows_the_source_where_it_does_not_paint(
+    inputs: tuple[str, ...],
+) -> None:
+    spec = _small(composition="masked", inputs=inputs)
+    network = Generator(spec)
+    given = {"facial_map": torch.rand(2, 1, 32, 32), "source": torch.rand(2, 3, 32, 32) * 2 - 1,
+             "patterns": torch.rand(2, 4, 3, 32, 32)}  # fmt: skip
+    stacked = network.stacked(**given)
+    last = [one for one in network.up[0].modules() if isinstance(one, nn.Conv2d)][-1]
+    assert last.bias is not None
+    made = network(stacked)
+    made.sum().backward()
+    assert all(bool(one.grad.abs().sum() > 0) for one in network.parameters())  # type: ignore[union-attr]
+    with torch.no_grad():
+        last.weight[3:] = 0
+        last.bias[3:] = -50.0
+        torch.testing.assert_close(network(stacked), given["source"])
+        last.bias[3:] = 50.0
+        painted = network(stacked)
+    other = network.stacked(**{**given, "source": -given["source"]})
+    assert not torch.allclose(painted, given["source"])
+    assert not torch.allclose(network(other), painted)
+
+
+def test_a_mask_needs_a_source_to_lie_on() -> None:
+    with pytest.raises(SpecError, match="name source"):
+        _small(composition="masked", inputs=("map", "isp"))
+
+
 @pytest.mark.parametrize("variant", ["small", "normal", "large"])
 @pytest.mark.parametrize("upsampling", [None, "nearest", "bilinear", "transposed"])
 @pytest.mark.parametrize(("size", "levels"), [(32, 4), (64, 3), (96, 5), (128, 6)])
