@@ -34,6 +34,7 @@ __all__ = [
     "load_part",
     "open_device",
     "read_description",
+    "read_published_weights",
     "read_weights",
     "save_part",
     "split_uri",
@@ -142,17 +143,24 @@ def load_part(
 
 def read_description(uri: str, *, kind: str) -> Description:
     """What is published under a URI, its parts checked against the marker; see `load_part`."""
-    store, prefix = split_uri(uri)
-    where = join_uri(store.uri, prefix)
-    published = read_commit(store, prefix)
-    if published is None:
-        raise NotFoundError(f"{where}: no model was published there (no COMMIT marker)")
-    for name in (WEIGHTS, DESCRIPTION):
-        if name not in published.parts:
-            raise CorruptError(f"{where}: the commit has no {name}; it is not a whole model")
+    store, prefix, where, digest = _published(uri)
     body = _parse(read_part(store, prefix, DESCRIPTION), where, kind)
     weights = read_part(store, prefix, WEIGHTS)
-    return Description(where=where, body=body, digest=published.digest(), weights=weights)
+    return Description(where=where, body=body, digest=digest, weights=weights)
+
+
+def read_published_weights(uri: str) -> dict[str, Tensor]:
+    """Named tensors of a published part of any kind.
+
+    Raises:
+        NotFoundError: no model was published there.
+        CorruptError: it is damaged or not whole.
+    """
+    store, prefix, where, _ = _published(uri)
+    try:
+        return safetensors.torch.load(read_part(store, prefix, WEIGHTS))
+    except SafetensorError as err:
+        raise CorruptError(f"{where}: {WEIGHTS} is not readable: {err}") from err
 
 
 def load_weights(model: nn.Module, found: Description) -> None:
@@ -214,6 +222,19 @@ def split_uri(uri: str) -> tuple[Store, str]:
     if not parent:
         parent = "/" if uri.startswith("/") else "."
     return open_store(parent), prefix
+
+
+def _published(uri: str) -> tuple[Store, str, str, str]:
+    """Store, prefix, place and digest of a whole published part."""
+    store, prefix = split_uri(uri)
+    where = join_uri(store.uri, prefix)
+    published = read_commit(store, prefix)
+    if published is None:
+        raise NotFoundError(f"{where}: no model was published there (no COMMIT marker)")
+    for name in (WEIGHTS, DESCRIPTION):
+        if name not in published.parts:
+            raise CorruptError(f"{where}: the commit has no {name}; it is not a whole model")
+    return store, prefix, where, published.digest()
 
 
 def _parse(body: bytes, where: str, kind: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from visage.specs.base import Spec
 from visage.specs.emotion import EmotionModelSpec
+from visage.specs.places import PartPlace
 
 __all__ = ["EmotionTrainSpec", "OptimizerSpec", "ScheduleSpec", "TrainSpec"]
 
@@ -43,6 +44,8 @@ class TrainSpec(Spec):
 
     seed: int = 0
     """Order, initial weights, augmentation and dropout are functions of it."""
+    start_from: PartPlace | None = None
+    """Trained part of the same sizes whose weights are the first ones: fine-tuning to a corpus."""
     epochs: float = Field(50.0, gt=0.0)
     """Passes over the training split; the last step may read a little more."""
     max_steps: int | None = Field(None, ge=1)

@@ -13,6 +13,7 @@ from visage.data.manifest import Manifest
 from visage.errors import DataError, SpecError
 from visage.specs.train import TrainSpec
 from visage.training.recipe import Recipe
+from visage.training.start import start_from
 
 __all__ = ["RECIPES", "build_recipe", "spec_class"]
 
@@ -67,7 +68,8 @@ def build_recipe(spec: TrainSpec, manifest: Manifest, device: torch.device) -> R
     """The recipe that a spec describes, on the data that a manifest describes.
 
     Raises:
-        SpecError: the spec belongs to no recipe.
+        SpecError: the spec belongs to no recipe, or begins with weights of another network.
+        NotFoundError, CorruptError: nothing whole is published where it shall begin.
         DataError: the data were prepared for other recipes.
     """
     name = str(getattr(spec, "recipe", ""))
@@ -79,7 +81,10 @@ def build_recipe(spec: TrainSpec, manifest: Manifest, device: torch.device) -> R
             f"recipe {name} learns from rows of kind {' or '.join(entry.kinds)}, these data are "
             f"{manifest.kind}; name other --data, or prepare the corpus for this recipe"
         )
-    return entry.builder()(spec, manifest, device)
+    recipe = entry.builder()(spec, manifest, device)
+    if spec.start_from is not None:
+        start_from(recipe.model, spec.start_from)
+    return recipe
 
 
 def _named(path: str) -> object:
