@@ -1,7 +1,8 @@
 """Frames a second of the renderer by stage, and what is lost between network and file.
 
-The networks are those of the small presets with untrained weights: what they show is noise, what
-they cost is what trained ones cost. `network alone` repeats one batch of the same size.
+The networks are those of the small presets with untrained weights: what they cost is what trained
+ones cost, and what they show is a drawn portrait behind a grey veil, as even as a trained one's
+pictures, so that the encoder has no noise to keep. `network alone` repeats one batch of that size.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import torch
 from tests.bench.figures import Figure, figure, paired
 from tests.bench.turns import take_turns
 from tests.support.tiny_talking_head import FACE, DrawnFaces, mean_face, tiny_card
+from torch.utils.flop_counter import FlopCounterMode
 
 from visage.inference.audio_encoder import AUDIO_ENCODER
 from visage.inference.generator import GENERATOR
-from visage.inference.part_costs import part_costs
 from visage.inference.parts import save_part
 from visage.inference.talking_head import (
     MOTION,
@@ -28,6 +29,7 @@ from visage.inference.talking_head import (
     load_talking_head,
     publish_talking_head,
 )
+from visage.media.image import Image
 from visage.models.audio.apc import AudioEncoder
 from visage.models.generator import Generator
 from visage.models.motion import MotionGenerator
@@ -36,22 +38,34 @@ from visage.rendering.renderer import RenderedClip, iter_points, render_clip
 from visage.rendering.sound import Sound
 from visage.specs.render import RenderSpec
 from visage.store.open import open_store
+from visage.synth.spec import VoxCeleb2Spec
+from visage.synth.takes import shoot, takes_of
 from visage_jobs.parts import part_specs
 
 __all__ = ["measure"]
 
 BATCH = 8
+SIZES = (64, 256)
+"""Of the preset, and of pictures that are shown as they are."""
+LARGE = 256
 
 
 def measure(folder: Path, *, quick: bool) -> list[Figure]:
-    """Whole videos and the network alone, in turns."""
+    """Whole videos and the network alone, in turns; in pictures of the preset and in larger ones."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    head = _head(folder)
-    portrait = read_portrait(
-        np.zeros((256, 256, 3), np.uint8), DrawnFaces(FACE), size=head.generator.spec.size
-    )
-    sound = _sound(2.0 if quick else 12.0)
+    found: list[Figure] = []
+    for size in SIZES:
+        place = folder / str(size)
+        place.mkdir()
+        found += _measured(place, size, quick=quick)
+    return found
+
+
+def _measured(folder: Path, size: int, *, quick: bool) -> list[Figure]:
+    head = _head(folder, size)
+    portrait = read_portrait(_person(), DrawnFaces(FACE), size=size)
+    sound = _sound(2.0 if quick else 12.0 if size < LARGE else 4.0)
     spec = RenderSpec(batch=BATCH, preset="veryfast")
     clips: list[RenderedClip] = []
     numbers = itertools.count()
@@ -62,30 +76,31 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
         return clips[-1].frames / clips[-1].seconds["all"]
 
     def alone() -> float:
-        return _network_rate(head, rounds=4 if quick else 40)
+        return _network_rate(head, rounds=4 if quick else 40 if size < LARGE else 8)
 
     taken = take_turns({"whole": whole, "alone": alone}, 1 if quick else 5)
-    size = head.generator.spec.size
-    how = f"{sound.duration_s:.0f} s of sound, {size} enlarged to {clips[0].size} pixels, 30 fps"
-    costs = {one.name: one for one in part_costs(part_specs("small"))}
-    flop = costs["style-aware generator"].flop
+    shown = f"{size} pixels" + (f" enlarged to {clips[0].size}" if clips[0].size > size else "")
+    how = f"{sound.duration_s:.0f} s of sound, {shown}, 30 fps"
+    flop = _flop(head)
     stages = {
         name: [clip.frames / max(1e-9, clip.seconds[name]) for clip in clips]
         for name in ("motion", "frames", "encoder")
     }
     motion = [_motion_rate(head, portrait, sound, spec) for _ in clips]
+    name = f"render {size}"
     return [
-        figure("render, whole", taken["whole"], "frames/s", how=f"{how}; sound to finished file"),
-        figure("motion alone", motion, "frames/s", how="sound to landmarks"),
-        figure("render, waiting for motion", stages["motion"], "frames/s",
+        figure(f"{name}, whole", taken["whole"], "frames/s", how=f"{how}; sound to finished file"),
+        figure(f"{name}, motion alone", motion, "frames/s", how="sound to landmarks"),
+        figure(f"{name}, waiting for motion", stages["motion"], "frames/s",
                how="made in a thread beside the pictures"),
-        figure("render, pictures", stages["frames"], "frames/s", how="facial map and generator"),
-        figure("render, waiting for the encoder", stages["encoder"], "frames/s",
+        figure(f"{name}, pictures", stages["frames"], "frames/s", how="facial map and generator"),
+        figure(f"{name}, waiting for the encoder", stages["encoder"], "frames/s",
                how="enlarging, handing over, and the end of the file"),
-        figure("generator alone", taken["alone"], "frames/s", how=f"batches of {BATCH}, a thread"),
-        figure("generator alone, arithmetic", [rate * flop / 1e9 for rate in taken["alone"]],
+        figure(f"{name}, generator alone", taken["alone"], "frames/s",
+               how=f"batches of {BATCH}, a thread"),
+        figure(f"{name}, generator's arithmetic", [rate * flop / 1e9 for rate in taken["alone"]],
                "GFLOP/s", how=f"{flop / 1e9:.2f} GFLOP a frame (2 for a multiply-add)"),
-        paired("whole video by generator alone", taken["whole"], taken["alone"],
+        paired(f"{name}, whole video by generator alone", taken["whole"], taken["alone"],
                how=how, goal=">= 0.85"),
     ]  # fmt: skip
 
@@ -96,10 +111,19 @@ def _motion_rate(head: TalkingHead, portrait: Portrait, sound: Sound, spec: Rend
     return frames / (time.perf_counter() - start)
 
 
-def _head(folder: Path) -> TalkingHead:
+def _flop(head: TalkingHead) -> int:
+    """Of one frame through the generator."""
+    spec = head.generator.spec
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        head.generator.model(torch.zeros(1, spec.input_channels, spec.size, spec.size))
+    return counter.get_total_flops()
+
+
+def _head(folder: Path, size: int) -> TalkingHead:
     specs, store = part_specs("small"), open_store(str(folder))
     torch.manual_seed(0)
-    encoder, generator = specs.audio.model, specs.generator.model
+    encoder = specs.audio.model
+    generator = specs.generator.model.model_copy(update={"size": size})
     motion = specs.motion.model.model_copy(update={"feature_channels": encoder.width})
     heard = save_part(store, "e", AudioEncoder(encoder), kind=AUDIO_ENCODER, spec=encoder)
     save_part(store, "m", MotionGenerator(motion), kind=MOTION, spec=motion,
@@ -111,6 +135,11 @@ def _head(folder: Path) -> TalkingHead:
     )
     publish_talking_head(store, "head", parts, styles=[tiny_card()], mean=mean_face())
     return load_talking_head(str(folder / "head"))
+
+
+def _person() -> Image:
+    spec = VoxCeleb2Spec(identities=3, test_identities=0, clips=1, seconds=0.5, size=256)
+    return next(shoot(spec, takes_of(spec)[0]).frames())
 
 
 def _sound(length_s: float) -> Sound:

@@ -19,6 +19,8 @@ from visage.media.image import Image
 from visage.media.video import iter_frames
 from visage.media.video_writer import write_video
 from visage.rendering.sink import VideoSink
+from visage.synth.spec import VoxCeleb2Spec
+from visage.synth.takes import shoot, takes_of
 
 __all__ = ["measure"]
 
@@ -59,16 +61,11 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
 
 
 def _frames(count: int) -> list[Image]:
-    """A soft picture that moves, with some grain, as a talking face has it."""
-    rng = np.random.default_rng(0)
-    coarse = rng.uniform(0, 255, (12, 12, 3)).astype(np.float32)
-    wide = cv2.resize(coarse, (320, 320), interpolation=cv2.INTER_CUBIC)
-    grain = rng.normal(0, 2.0, (256, 256, 3))
-    made = []
-    for at in range(count):
-        x, y = (round(24 + 20 * f(at / 9)) for f in (np.sin, np.cos))
-        made.append(np.clip(wide[y : y + 256, x : x + 256] + grain, 0, 255).astype(np.uint8))
-    return made
+    """A drawn person who speaks: what a renderer hands over, and as even."""
+    spec = VoxCeleb2Spec(
+        identities=3, test_identities=0, clips=1, seconds=count / FPS, size=256, fps=FPS
+    )
+    return list(shoot(spec, takes_of(spec)[0]).frames())
 
 
 def _piped(path: Path, frames: list[Image], sound: np.ndarray) -> None:

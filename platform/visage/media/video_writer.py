@@ -121,6 +121,7 @@ def _encode(
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
+            threads=1,  # starting more costs more than they save at the size of a face
         )
         picture.pts, picture.time_base = count, 1 / rate
         out.mux(stream.encode(picture))
