@@ -51,7 +51,7 @@ LARGE = 256
 
 
 def measure(folder: Path, *, quick: bool) -> list[Figure]:
-    """Whole videos and the network alone, in turns; in pictures of the preset and in larger ones."""
+    """Whole videos and the network alone, in turns; in the preset's pictures and larger ones."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     found: list[Figure] = []
