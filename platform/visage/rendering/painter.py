@@ -19,6 +19,7 @@ from visage.inference.talking_head import TalkingHead
 from visage.landmarks import POINTS
 from visage.media.image import Image
 from visage.models.facial_map import draw_facial_map
+from visage.models.generator.alignment import FacePlaces
 from visage.rendering.portrait import Portrait
 
 __all__ = ["FramePainter"]
@@ -35,6 +36,9 @@ class FramePainter:
         self._size = head.generator.spec.size
         self._map = head.generator.spec.map
         self._source = self._tensor(portrait.picture)
+        zoom = self._size / portrait.picture.shape[0]
+        points = torch.from_numpy(portrait.points[None]).float().to(self._device)
+        self._points = (points + 0.5) * zoom - 0.5
         references = torch.stack([self._tensor(one) for one in style.images()[1:]])
         self._patterns = head.patterns_of(self._source, references)
         self._layout = (
@@ -54,10 +58,12 @@ class FramePainter:
     def _painted(self, points: Tensor) -> Iterator[Image]:
         count = len(points)
         torso = points[:, POINTS:] if self._map.torso and points.shape[1] > POINTS else None
+        face = points[:, :POINTS].to(self._device)
         stacked = self._generator.stacked(
-            facial_map=self._drawn(points[:, :POINTS], torso),
+            facial_map=self._drawn(face, torso),
             source=self._source.expand(count, -1, -1, -1),
             patterns=self._patterns.expand(count, -1, -1, -1, -1),
+            places=FacePlaces(source=self._points.expand(count, -1, -1), frame=face),
         )
         with torch.autocast(self._device.type, enabled=self._device.type == "cuda"):
             made = self._generator(stacked.contiguous(memory_format=self._layout))

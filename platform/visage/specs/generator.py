@@ -29,14 +29,19 @@ __all__ = [
     "Upsampling",
 ]
 
-GeneratorInput = Literal["map", "source", "isp"]
+GeneratorInput = Literal["map", "source", "moved", "isp"]
 Upsampling = Literal["nearest", "bilinear", "transposed"]
 Norm = Literal["batch", "instance"]
 Composition = Literal["painted", "masked"]
 
 PATTERNS = 4
 """Intermediate style patterns: one for each key motion template (None, M, R, O)."""
-INPUT_CHANNELS: Mapping[GeneratorInput, int] = {"map": 1, "source": 3, "isp": 3 * PATTERNS}
+INPUT_CHANNELS: Mapping[GeneratorInput, int] = {
+    "map": 1,
+    "source": 3,
+    "moved": 3,
+    "isp": 3 * PATTERNS,
+}
 
 
 class FacialMapSpec(Spec):
@@ -65,20 +70,26 @@ class GeneratorSpec(Spec):
     widths: tuple[int, ...] = Field((64, 128, 256, 512, 512, 512, 512, 512), min_length=2)
     """Channels after each halving."""
     inputs: tuple[GeneratorInput, ...] = ("map", "source", "isp")
-    """What is stacked: 1 + 3 + 12 = 16 channels; [map, isp] has the 13 of live speech portraits."""
+    """What is stacked: 1 + 3 + 12 = 16 channels; [map, isp] has the 13 of live speech portraits.
+    moved = the source once more, brought to where the frame's head is (not published)."""
     upsampling: Upsampling | None = None
     """null = the variant's own: transposed convolutions for small, nearest for the others."""
     norm: Norm = "batch"
     """batch wants four samples or more at a time on each worker; instance does not care."""
     composition: Composition = "painted"
     """painted = the network makes every pixel (published); masked = it also says where it paints,
-    and elsewhere the source shows through: what stands still need not be learnt."""
+    and elsewhere source or moved source show through: what only moves need not be learnt."""
     map: FacialMapSpec = FacialMapSpec()
 
     @property
     def input_channels(self) -> int:
         """Channels of the stacked inputs."""
         return sum(INPUT_CHANNELS[name] for name in self.inputs)
+
+    @property
+    def shown(self) -> tuple[GeneratorInput, ...]:
+        """The inputs that may show through what is painted."""
+        return tuple(one for one in self.inputs if one in ("source", "moved"))
 
     def channels_of(self, name: GeneratorInput) -> slice:
         """Where an input lies among the stacked ones."""
@@ -97,8 +108,11 @@ class GeneratorSpec(Spec):
             raise ValueError("widths must be at least 1")
         if len(set(self.inputs)) != len(self.inputs) or not {"map"} <= set(self.inputs):
             raise ValueError("inputs must name map, and each input once")
-        if self.composition == "masked" and "source" not in self.inputs:
-            raise ValueError("composition masked lays what it paints over the source: name source")
+        if self.composition == "masked" and not self.shown:
+            raise ValueError(
+                "composition masked shows source or moved beside what it paints; "
+                "inputs names neither"
+            )
         return self
 
 

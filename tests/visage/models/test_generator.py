@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from visage.errors import SpecError
+from visage.landmarks import MOUTH
 from visage.models.generator import Generator, Judge
-from visage.specs.generator import GeneratorSpec, JudgeSpec
+from visage.models.generator.alignment import FacePlaces, moved_with_head
+from visage.specs.generator import GeneratorInput, GeneratorSpec, JudgeSpec
 
 PUBLISHED = {"small": (54.4e6, 50.1e9), "normal": (76.2e6, 166.3e9), "large": (121.8e6, 250.0e9)}
 
 
 def _small(**changes: object) -> GeneratorSpec:
     return GeneratorSpec.parse({"size": 32, "widths": (4, 6, 8), **changes})
+
+
+def _has_gradient(parameter: nn.Parameter) -> bool:
+    return parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
 
 
 def _cost(network: nn.Module, *inputs: torch.Tensor) -> tuple[int, int]:
@@ -47,33 +55,55 @@ def test_without_the_source_a_generator_takes_thirteen_channels() -> None:
     assert (spec.input_channels, GeneratorSpec().input_channels) == (13, 16)
 
 
-@pytest.mark.parametrize("inputs", [("map", "source", "isp"), ("isp", "map", "source")])
-def test_a_masked_generator_shows_the_source_where_it_does_not_paint(
-    inputs: tuple[str, ...],
+def _parts(count: int = 2) -> dict[str, Any]:
+    points = torch.rand(count, 68, 2) * 31
+    return {
+        "facial_map": torch.rand(count, 1, 32, 32),
+        "source": torch.rand(count, 3, 32, 32) * 2 - 1,
+        "patterns": torch.rand(count, 4, 3, 32, 32),
+        "places": FacePlaces(source=points, frame=points + torch.tensor([2.0, 3.0])),
+    }
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [("map", "source", "isp"), ("isp", "map", "source", "moved"), ("moved", "map", "isp")],
+)
+def test_a_masked_generator_shows_what_it_was_given_where_it_does_not_paint(
+    inputs: tuple[GeneratorInput, ...],
 ) -> None:
-    spec = _small(composition="masked", inputs=inputs)
-    network = Generator(spec)
-    given = {"facial_map": torch.rand(2, 1, 32, 32), "source": torch.rand(2, 3, 32, 32) * 2 - 1,
-             "patterns": torch.rand(2, 4, 3, 32, 32)}  # fmt: skip
+    network = Generator(_small(composition="masked", inputs=inputs))
+    given = _parts()
     stacked = network.stacked(**given)
+    network(stacked).sum().backward()
+    assert all(_has_gradient(one) for one in network.parameters())
     last = [one for one in network.up[0].modules() if isinstance(one, nn.Conv2d)][-1]
     assert last.bias is not None
-    made = network(stacked)
-    made.sum().backward()
-    assert all(bool(one.grad.abs().sum() > 0) for one in network.parameters())  # type: ignore[union-attr]
+    shown = {"source": given["source"], "moved": moved_with_head(given["source"], given["places"])}
     with torch.no_grad():
         last.weight[3:] = 0
+        for at, name in enumerate(network.spec.shown):
+            last.bias[3:] = -50.0
+            last.bias[3 + at] = 50.0
+            torch.testing.assert_close(network(stacked), shown[name])
         last.bias[3:] = -50.0
-        torch.testing.assert_close(network(stacked), given["source"])
-        last.bias[3:] = 50.0
         painted = network(stacked)
-    other = network.stacked(**{**given, "source": -given["source"]})
-    assert not torch.allclose(painted, given["source"])
-    assert not torch.allclose(network(other), painted)
+    assert all(not torch.allclose(painted, one) for one in shown.values())
 
 
-def test_a_mask_needs_a_source_to_lie_on() -> None:
-    with pytest.raises(SpecError, match="name source"):
+def test_the_source_moves_as_its_head_does_and_not_as_its_mouth() -> None:
+    given = _parts()
+    there = given["places"].frame
+    moved = moved_with_head(given["source"], given["places"])
+    torch.testing.assert_close(
+        moved[..., 3:, 2:], given["source"][..., :-3, :-2], atol=1e-4, rtol=0
+    )
+    there[:, MOUTH] += 5
+    torch.testing.assert_close(moved_with_head(given["source"], given["places"]), moved)
+
+
+def test_a_mask_needs_something_to_lie_on() -> None:
+    with pytest.raises(SpecError, match="inputs names neither"):
         _small(composition="masked", inputs=("map", "isp"))
 
 
@@ -101,11 +131,7 @@ def test_gradients_reach_every_parameter_and_every_input(variant: str, norm: str
 
 
 def test_inputs_are_stacked_in_the_order_of_the_spec() -> None:
-    parts = {
-        "facial_map": torch.rand(2, 1, 32, 32),
-        "source": torch.rand(2, 3, 32, 32),
-        "patterns": torch.rand(2, 4, 3, 32, 32),
-    }
+    parts = _parts()
     stacked = Generator(_small(inputs=("isp", "map"))).stacked(**parts)
     assert torch.equal(
         stacked, torch.cat((parts["patterns"].flatten(1, 2), parts["facial_map"]), 1)

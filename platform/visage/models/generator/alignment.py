@@ -7,17 +7,31 @@ solved without iterations (Umeyama, 1991, in two dimensions).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.amp.autocast_mode import autocast
 from torch.nn import functional as F
 
-__all__ = ["Similarity", "fit_similarity", "warped"]
+from visage.landmarks import EYES, NOSE
+
+__all__ = ["FacePlaces", "Similarity", "fit_similarity", "moved_with_head", "warped"]
 
 Similarity = tuple[Tensor, Tensor]
 """Factor a and shift b, complex, shape (N,) each."""
 
 _LEAST = 1e-6
+_STEADY = np.concatenate([NOSE, EYES])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacePlaces:
+    """Landmarks of a source and of the frames it shall become, pixels, (N, 68, 2) each."""
+
+    source: Tensor
+    frame: Tensor
 
 
 def fit_similarity(moving: Tensor, fixed: Tensor) -> Similarity:
@@ -70,3 +84,12 @@ def warped(
         grid = (torch.view_as_real(origin) * 2 + 1) / size - 1
         mode = "nearest" if nearest else "bilinear"
         return F.grid_sample(pictures.float(), grid, mode, outside, align_corners=False)
+
+
+def moved_with_head(source: Tensor, places: FacePlaces) -> Tensor:
+    """The source as if its head had moved in the plane, (N, C, S, S) to the same shape.
+
+    By the similarity of eyes and nose, which speech does not move.
+    """
+    similarity = fit_similarity(places.source[:, _STEADY], places.frame[:, _STEADY])
+    return warped(source, similarity).to(source.dtype)

@@ -3,8 +3,9 @@
 `normal` and `large` follow live speech portraits (Lu et al., 2021): strided 3x3 convolutions down,
 enlargement and 3x3 convolutions up, one or two residual blocks at each level. `small` is the U-Net
 of pix2pix (Isola et al., 2017) with 4x4 convolutions. Skips join equal sizes; the last layer is a
-tanh (models.md A.8). Beside what is published, the network may paint over the source through a mask
-of its own, as GANimation does (Pumarola et al., 2018).
+tanh (models.md A.8). Beside what is published, the network may paint over the source through masks
+of its own, as GANimation does (Pumarola et al., 2018), the source standing still or moved with the
+head.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visage.errors import SpecError
+from visage.models.generator.alignment import FacePlaces, moved_with_head
 from visage.specs.generator import INPUT_CHANNELS, GeneratorSpec, Upsampling
 
 __all__ = ["Generator", "normalization", "start_as_pix2pix"]
 
 _RESIDUAL_BLOCKS = {"normal": 1, "large": 2}
-_PAINTED = {"painted": 3, "masked": 4}
-"""Channels of the last layer: a picture, and perhaps where it covers the source."""
 
 
 class Generator(nn.Module):
@@ -29,6 +29,8 @@ class Generator(nn.Module):
     def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
         self.spec = spec
+        masked = spec.composition == "masked"
+        self._shown = [spec.channels_of(one) for one in spec.shown] if masked else []
         last = len(spec.widths) - 1
         down: list[nn.Module] = []
         up: list[nn.Module] = []
@@ -36,11 +38,10 @@ class Generator(nn.Module):
         for level, width in enumerate(spec.widths):
             down.append(_down(spec, outer, width, is_first=level == 0, is_last=level == last))
             inputs = width if level == last else 2 * width
-            outputs = spec.widths[level - 1] if level else _PAINTED[spec.composition]
+            outputs = spec.widths[level - 1] if level else 3 + len(self._shown)
             up.append(_up(spec, inputs, outputs, is_outermost=level == 0))
             outer = width
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
-        self._source = spec.channels_of("source") if "source" in spec.inputs else slice(0)
         start_as_pix2pix(self)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -53,23 +54,31 @@ class Generator(nn.Module):
         x = self.up[-1](skips.pop())
         for level in reversed(self.up[:-1]):
             x = level(torch.cat((skips.pop(), x), 1))
-        if self.spec.composition == "painted":
-            return torch.tanh(x)
-        cover = torch.sigmoid(x[:, 3:])
-        return cover * torch.tanh(x[:, :3]) + (1 - cover) * inputs[:, self._source]
+        painted = torch.tanh(x[:, :3])
+        if not self._shown:
+            return painted
+        # what is painted and each that shows through share every pixel: (N, 1 + shown, 1, S, S)
+        shares = F.pad(x[:, 3:], (0, 0, 0, 0, 1, 0)).softmax(1)[:, :, None]
+        layers = torch.stack([painted, *(inputs[:, one] for one in self._shown)], 1)
+        return (shares * layers).sum(1)
 
-    def stacked(self, *, facial_map: Tensor, source: Tensor, patterns: Tensor) -> Tensor:
+    def stacked(
+        self, *, facial_map: Tensor, source: Tensor, patterns: Tensor, places: FacePlaces
+    ) -> Tensor:
         """The spec's inputs, one above the other in its order.
 
         Args:
             facial_map: (N, 1, S, S) in [0, 1].
             source: (N, 3, S, S) in [-1, 1].
             patterns: (N, 4, 3, S, S) in [-1, 1].
+            places: Where the source's face is, and where it shall be.
 
         Raises:
             SpecError: an input has another size or number of channels.
         """
         given = {"map": facial_map, "source": source, "isp": patterns.flatten(1, 2)}
+        if "moved" in self.spec.inputs:
+            given["moved"] = moved_with_head(source, places)
         for name in self.spec.inputs:
             wanted = (INPUT_CHANNELS[name], self.spec.size, self.spec.size)
             if given[name].shape[1:] != wanted:

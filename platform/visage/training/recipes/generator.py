@@ -29,6 +29,7 @@ from visage.media.image import encode_png
 from visage.metrics.cpbd import BLOCK, cpbd
 from visage.models.facial_map import draw_facial_map
 from visage.models.generator import Generator, Judge
+from visage.models.generator.alignment import FacePlaces
 from visage.models.perceptual import PerceptualNet
 from visage.models.style_mapping import StyleMapping
 from visage.seeds import seed_of
@@ -110,7 +111,12 @@ class GeneratorRecipe:
             arrays["points"], size=self.spec.model.size, antialias=drawing.antialias,
             thickness_px=drawing.thickness_px, torso=arrays["torso"] if drawing.torso else None,
         )  # fmt: skip
-        stacked = self._generator.stacked(facial_map=facial_map, source=source, patterns=patterns)
+        stacked = self._generator.stacked(
+            facial_map=facial_map,
+            source=source,
+            patterns=patterns,
+            places=FacePlaces(source=arrays["source_points"], frame=arrays["points"]),
+        )
         return {
             "conditions": stacked.contiguous(memory_format=self._layout),
             "target": _pictures(arrays["target"]).contiguous(memory_format=self._layout),
