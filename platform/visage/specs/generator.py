@@ -71,7 +71,7 @@ class GeneratorSpec(Spec):
     """Channels after each halving."""
     inputs: tuple[GeneratorInput, ...] = ("map", "source", "isp")
     """What is stacked: 1 + 3 + 12 = 16 channels; [map, isp] has the 13 of live speech portraits.
-    moved = the source once more, brought to where the frame's head is (not published)."""
+    moved = the source once more, where the frame's head is, without its mouth (not published)."""
     upsampling: Upsampling | None = None
     """null = the variant's own: transposed convolutions for small, nearest for the others."""
     norm: Norm = "batch"

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from moving_faces import face as facing
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from visage.errors import SpecError
-from visage.landmarks import MOUTH
+from visage.landmarks import EYES, MOUTH
 from visage.models.generator import Generator, Judge
 from visage.models.generator.alignment import FacePlaces, moved_with_head
 from visage.specs.generator import GeneratorInput, GeneratorSpec, JudgeSpec
@@ -91,15 +92,34 @@ def test_a_masked_generator_shows_what_it_was_given_where_it_does_not_paint(
     assert all(not torch.allclose(painted, one) for one in shown.values())
 
 
+def _drawn_places() -> FacePlaces:
+    points = torch.from_numpy(facing()).float()[None] * 20 + torch.tensor([32.0, 26.0])
+    return FacePlaces(source=points, frame=points + torch.tensor([2.0, 3.0]))
+
+
 def test_the_source_moves_as_its_head_does_and_not_as_its_mouth() -> None:
-    given = _parts()
-    there = given["places"].frame
-    moved = moved_with_head(given["source"], given["places"])
+    places, source = _drawn_places(), torch.rand(1, 3, 64, 64) + 0.5
+    moved = moved_with_head(source, places)
+    is_there = (moved != 0)[..., 3:, 2:]
     torch.testing.assert_close(
-        moved[..., 3:, 2:], given["source"][..., :-3, :-2], atol=1e-4, rtol=0
+        moved[..., 3:, 2:], source[..., :-3, :-2] * is_there, atol=1e-4, rtol=0
     )
-    there[:, MOUTH] += 5
-    torch.testing.assert_close(moved_with_head(given["source"], given["places"]), moved)
+    assert 0.9 < is_there.float().mean() < 0.99
+    places.frame[:, MOUTH, 1] += 4
+    talking = moved_with_head(source, places)
+    both = (talking != 0) & (moved != 0)
+    torch.testing.assert_close(talking[both], moved[both])
+
+
+def test_neither_the_old_mouth_nor_the_place_of_the_new_one_is_left() -> None:
+    places, source = _drawn_places(), torch.ones(1, 1, 64, 64)
+    places.frame[:, MOUTH, 1] += 6
+    moved = moved_with_head(source, places)[0, 0]
+    for points in (places.source + torch.tensor([2.0, 3.0]), places.frame):
+        x, y = points[0, MOUTH].round().long().T
+        assert (moved[y, x] == 0).all()
+    eyes = places.frame[0, EYES].round().long().T
+    assert (moved[eyes[1], eyes[0]] == 1).all()
 
 
 def test_a_mask_needs_something_to_lie_on() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.amp.autocast_mode import autocast
 from torch.nn import functional as F
 
-from visage.landmarks import EYES, NOSE
+from visage.landmarks import EYES, MOUTH, NOSE
 
 __all__ = ["FacePlaces", "Similarity", "fit_similarity", "moved_with_head", "warped"]
 
@@ -23,6 +23,7 @@ Similarity = tuple[Tensor, Tensor]
 """Factor a and shift b, complex, shape (N,) each."""
 
 _LEAST = 1e-6
+_MOUTH_ROOM, _MOUTH_BAND = 1.2, 0.02
 _STEADY = np.concatenate([NOSE, EYES])
 
 
@@ -87,9 +88,34 @@ def warped(
 
 
 def moved_with_head(source: Tensor, places: FacePlaces) -> Tensor:
-    """The source as if its head had moved in the plane, (N, C, S, S) to the same shape.
+    """The source as if its head had moved in the plane, its mouth taken out.
 
-    By the similarity of eyes and nose, which speech does not move.
+    Moved by the similarity of eyes and nose, which speech does not move. An ellipse about both the
+    mouth that it had and the one that it shall have is 0: a mouth that is nearly right would be
+    left as it is, and must be painted instead.
+
+    Args:
+        source: (N, C, S, S).
+        places: Where its face is, and where it shall be.
+
+    Returns:
+        The same shape.
     """
-    similarity = fit_similarity(places.source[:, _STEADY], places.frame[:, _STEADY])
-    return warped(source, similarity).to(source.dtype)
+    factor, shift = fit_similarity(places.source[:, _STEADY], places.frame[:, _STEADY])
+    moved = warped(source, (factor, shift))
+    had = torch.view_as_complex(places.source[:, MOUTH].float().contiguous())
+    had = torch.view_as_real(factor[:, None] * had + shift[:, None])
+    inside = _ellipse(torch.cat((had, places.frame[:, MOUTH].float()), 1), source.shape[-1])
+    return (moved * ~inside).to(source.dtype)
+
+
+def _ellipse(points: Tensor, size: int) -> Tensor:
+    """Which pixels lie in an ellipse somewhat wider than the points' extents, (N, 1, S, S)."""
+    low, high = points.amin(1), points.amax(1)
+    middle = (low + high) / 2
+    radius = _MOUTH_ROOM * (high - low) / 2 + _MOUTH_BAND * size
+    along = torch.arange(size, device=points.device, dtype=torch.float32)
+    x, y = (
+        ((along - middle[:, one, None]) / radius[:, one, None]).square() for one in (0, 1)
+    )  # (N, S) each
+    return (y[:, :, None] + x[:, None, :] <= 1)[:, None]
