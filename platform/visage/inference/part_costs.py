@@ -38,6 +38,7 @@ from visage.specs.style_transfer import StyleFeaturesSpec
 __all__ = ["PartCost", "PartSpecs", "as_rows", "part_costs"]
 
 Call = Callable[[], object]
+LONG_S = 10.0
 STEPS = 8
 """Frames in one pass through what reads sequences; figures are per frame."""
 
@@ -63,7 +64,8 @@ class PartCost:
     parameters: int
     flop: int
     cpu_ms: float | None
-    """Median on torch's current number of threads; None if it was not timed."""
+    """Median on torch's current number of threads, a single call where one takes more than
+    `LONG_S`; None if it was not timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def part_costs(
 
     Args:
         timed: Also build each network on the CPU and run it; the published sizes take a minute.
-        repeats: Timed calls after one untimed.
+        repeats: Timed calls after one untimed; a call of more than `LONG_S` is not repeated.
         progress: Told each part's name before it is looked at.
     """
     return [
@@ -106,8 +108,7 @@ def _cost(probe: _Probe, timed: bool, repeats: int, progress: Callable[[str], No
     if timed:
         with torch.no_grad():
             real = probe.build().eval()
-            seconds = [_seconds(lambda: probe.call(real)) for _ in range(repeats + 1)][1:]
-        cpu_ms = 1000 * median(seconds) / probe.count
+            cpu_ms = 1000 * _median_seconds(lambda: probe.call(real), repeats) / probe.count
     return PartCost(
         name=probe.name,
         per=probe.per,
@@ -183,6 +184,14 @@ def _features_of_one_frame(net: nn.Module) -> object:
 
 def _two_zeros(*shape: int) -> Sequence[Tensor]:
     return torch.zeros(*shape), torch.zeros(*shape)
+
+
+def _median_seconds(call: Call, repeats: int) -> float:
+    """Of several calls after one that warms up; of that one where each takes very long."""
+    first = _seconds(call)
+    if first > LONG_S:
+        return first
+    return median(_seconds(call) for _ in range(repeats))
 
 
 def _seconds(call: Call) -> float:
