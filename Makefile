@@ -26,7 +26,7 @@ demo: $(STAMP)  ## Draw a corpus, train, evaluate, serve, report: the whole life
 	$(BIN)/visage demo
 
 test: $(STAMP)  ## Run all tests but the chaos runs.
-	$(BIN)/python -m pytest -m "not chaos"
+	$(BIN)/python -m pytest -m "not chaos" --durations=12 --durations-min=8
 
 chaos: $(STAMP)  ## Kill processes for real; most of an hour.
 	$(BIN)/python -m pytest -m chaos

@@ -45,7 +45,7 @@ from visage_jobs.parts import part_specs
 __all__ = ["measure"]
 
 BATCH = 8
-SIZES = (64, 256)
+SIZES = (96, 256)
 """Of the preset, and of pictures that are shown as they are."""
 LARGE = 256
 
