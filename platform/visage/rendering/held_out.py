@@ -99,11 +99,12 @@ class HeldOutClip:
     def portrait(self, size: int) -> Portrait:
         """The neutral picture with the clip's mean shape and mean pose, `size` pixels wide."""
         how = cv2.INTER_AREA if self.size > size else cv2.INTER_CUBIC
-        picture = decode_stored(self.neutral)
+        large = picture = decode_stored(self.neutral)
         if picture.shape[0] != size:
             picture = np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.uint8)
         return Portrait(
             picture=picture,
+            large=large if self.size > size else picture,
             points=_scaled(self.neutral_points, self.size, size),
             shape=self.arrays.mean.copy(),
             pose=self.arrays.pose.mean(axis=0),
@@ -141,24 +142,12 @@ class SaidAgain:
         for name in SUBJECTS[1:]:
             found[name] = head_scores_of_clip(true, self.points[name], self.pictures[name])
         if follower is not None:
-            found["generated"] |= seen_scores(*self._seen(follower))
-        return found
-
-    def _seen(self, follower: FaceFollower) -> list[NDArray[np.float64]]:
-        """Openings in the true pictures, as small as the generated ones, and in those."""
-        made, true = self.pictures["generated"], self.pictures["truth"]
-        own, side = true[0].shape[0], made[0].shape[0]
-        points = self.shown_points["truth"]
-        if own > side:
-            true = [
-                np.asarray(cv2.resize(one, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-                for one in true
+            openings = [
+                seen_openings(follower, self.pictures[name], self.shown_points[name])
+                for name in ("truth", "generated")
             ]
-            points = _scaled(points, own, side)
-        return [
-            seen_openings(follower, true, points),
-            seen_openings(follower, made, self.shown_points["generated"]),
-        ]
+            found["generated"] |= seen_scores(*openings)
+        return found
 
 
 def say_again(
@@ -185,7 +174,8 @@ def say_again(
         torch.from_numpy(portrait.shape), torch.from_numpy(portrait.pose), portrait.camera
     )
     shown = clip.shown(frames)
-    painter = FramePainter(head, portrait, style)
+    shown_size = max(size, clip.size)  # as sharp as a renderer would show it
+    painter = FramePainter(head, portrait, style, size=shown_size)
     at = torch.from_numpy(clip.picture_at[shown])
     mean = made[:1].clone()
     mean[0, :POINTS] = still.to(made.device)
@@ -204,7 +194,7 @@ def say_again(
         },
         shown_points={
             "truth": clip.arrays.points[clip.picture_at[shown]],
-            "generated": made[at, :POINTS].cpu().numpy(),
+            "generated": _scaled(made[at, :POINTS].cpu().numpy(), size, shown_size),
         },
     )
 

@@ -19,7 +19,8 @@ from visage.inference.talking_head import TalkingHead
 from visage.landmarks import POINTS
 from visage.media.image import Image
 from visage.models.facial_map import draw_facial_map
-from visage.models.generator.alignment import FacePlaces
+from visage.models.generator.alignment import FacePlaces, moved_with_head
+from visage.models.generator.composition import Layers, composed, enlarged
 from visage.rendering.portrait import Portrait
 
 __all__ = ["FramePainter"]
@@ -29,27 +30,42 @@ class FramePainter:
     """Paints one person in one style."""
 
     def __init__(
-        self, head: TalkingHead, portrait: Portrait, style: StyleCard, *, batch: int = 8
+        self,
+        head: TalkingHead,
+        portrait: Portrait,
+        style: StyleCard,
+        *,
+        batch: int = 8,
+        size: int | None = None,
     ) -> None:
-        """Make source and patterns ready; `batch` frames go through the network at a time."""
+        """Make source and patterns ready.
+
+        Args:
+            batch: Frames that go through the network at a time.
+            size: Side of the frames; the generator's own unless given. Larger ones of a masked
+                generator show the portrait itself where nothing is painted, others are enlarged.
+        """
         self._generator, self._batch, self._device = head.generator.model, batch, head.device
-        self._size = head.generator.spec.size
-        self._map = head.generator.spec.map
-        self._source = self._tensor(portrait.picture)
-        zoom = self._size / portrait.picture.shape[0]
-        points = torch.from_numpy(portrait.points[None]).float().to(self._device)
-        self._points = (points + 0.5) * zoom - 0.5
-        references = torch.stack([self._tensor(one) for one in style.images()[1:]])
+        self._spec = head.generator.spec
+        self._own = self._spec.size
+        self._size = size or self._own
+        self._source = self._tensor(portrait.picture, self._own)
+        self._points = self._placed(portrait)
+        self._sharp: Tensor | None = None
+        if self._spec.composition == "masked" and self._size > self._own:
+            self._sharp = self._tensor(portrait.large, self._size)
+        references = torch.stack([self._tensor(one, self._own) for one in style.images()[1:]])
         self._patterns = head.patterns_of(self._source, references)
         self._layout = (
             torch.channels_last if self._device.type == "cuda" else torch.contiguous_format
         )
 
     def paint(self, points: Tensor) -> Iterator[Image]:
-        """RGB uint8 frames (S, S, 3) of faces.
+        """RGB uint8 frames of faces, (size, size, 3).
 
         Args:
-            points: Pixels, (T, 68, 2), or (T, 68 + 18, 2) with the shoulders after the face.
+            points: Pixels of the generator, (T, 68, 2), or (T, 68 + 18, 2) with the shoulders after
+                the face.
         """
         for some in torch.split(points, self._batch) if len(points) else ():
             yield from self._painted(some)
@@ -57,38 +73,71 @@ class FramePainter:
     @torch.inference_mode()
     def _painted(self, points: Tensor) -> Iterator[Image]:
         count = len(points)
-        torso = points[:, POINTS:] if self._map.torso and points.shape[1] > POINTS else None
+        torso = points[:, POINTS:] if self._spec.map.torso and points.shape[1] > POINTS else None
         face = points[:, :POINTS].to(self._device)
+        places = FacePlaces(source=self._points.expand(count, -1, -1), frame=face)
         stacked = self._generator.stacked(
             facial_map=self._drawn(face, torso),
             source=self._source.expand(count, -1, -1, -1),
             patterns=self._patterns.expand(count, -1, -1, -1, -1),
-            places=FacePlaces(source=self._points.expand(count, -1, -1), frame=face),
-        )
+            places=places,
+        ).contiguous(memory_format=self._layout)
         with torch.autocast(self._device.type, enabled=self._device.type == "cuda"):
-            made = self._generator(stacked.contiguous(memory_format=self._layout))
+            if self._sharp is None:
+                made: Tensor = self._generator(stacked)
+            else:
+                made = self._composed(self._generator.layers(stacked), self._sharp, places)
         levels = ((made.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         # (N, 3, S, S) -> (N, S, S, 3)
-        yield from levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        for frame in levels.permute(0, 2, 3, 1).contiguous().cpu().numpy():
+            yield _sized(frame, self._size)
+
+    def _composed(self, layers: Layers, sharp: Tensor, places: FacePlaces) -> Tensor:
+        """Frames of the wanted size, in which the portrait shows through as sharp as it is."""
+        source = sharp.expand(len(layers.painted), -1, -1, -1)
+        there = FacePlaces(source=self._enlarged(places.source), frame=self._enlarged(places.frame))
+        shown = [
+            source if one == "source" else moved_with_head(source, there)
+            for one in self._spec.shown
+        ]
+        return composed(enlarged(layers, self._size), shown)
+
+    def _enlarged(self, points: Tensor) -> Tensor:
+        return _rescaled(points, self._size / self._own)
+
+    def _placed(self, portrait: Portrait) -> Tensor:
+        """The portrait's landmarks in pixels of the generator, (1, 68, 2)."""
+        points = torch.from_numpy(portrait.points[None]).float().to(self._device)
+        return _rescaled(points, self._own / portrait.picture.shape[0])
 
     def _drawn(self, points: Tensor, torso: Tensor | None) -> Tensor:
         """Facial maps (N, 1, S, S) in [0, 1], by whichever form is faster; they are equal."""
-        if self._device.type != "cpu" or self._map.antialias:
+        if self._device.type != "cpu" or self._spec.map.antialias:
             return draw_facial_map(
-                points, size=self._size, torso=torso, antialias=self._map.antialias,
-                thickness_px=self._map.thickness_px,
+                points, size=self._own, torso=torso, antialias=self._spec.map.antialias,
+                thickness_px=self._spec.map.thickness_px,
             )  # fmt: skip
         shoulders = [None] * len(points) if torso is None else list(torso.numpy())
         maps = [
-            facial_map(face, size=self._size, torso=shoulder)
+            facial_map(face, size=self._own, torso=shoulder)
             for face, shoulder in zip(points.numpy(), shoulders, strict=True)
         ]
         return torch.from_numpy(np.stack(maps))[:, None].float() / 255
 
-    def _tensor(self, image: Image) -> Tensor:
-        """A picture in [-1, 1] of the generator's size, (3, S, S)."""
-        if image.shape[:2] != (self._size, self._size):
-            how = cv2.INTER_AREA if image.shape[0] > self._size else cv2.INTER_CUBIC
-            image = np.asarray(cv2.resize(image, (self._size, self._size), interpolation=how))
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device)
+    def _tensor(self, image: Image, size: int) -> Tensor:
+        """A picture in [-1, 1], (3, size, size)."""
+        pixels = torch.from_numpy(np.ascontiguousarray(_sized(image, size))).to(self._device)
         return pixels.permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _rescaled(points: Tensor, factor: float) -> Tensor:
+    """Pixels of one picture in pixels of another; pixel centres are whole numbers."""
+    there: Tensor = (points + 0.5) * factor - 0.5
+    return there
+
+
+def _sized(image: Image, size: int) -> Image:
+    if image.shape[:2] == (size, size):
+        return image
+    how = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (size, size), interpolation=how), np.uint8)

@@ -6,7 +6,7 @@ type: no face, several of equal size, a profile, a face too small (`visage.error
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = ["Portrait", "read_portrait", "rested"]
 Floats = NDArray[np.float32]
 SEARCH_SIDE_PX = 480
 """Smaller pictures are enlarged before faces are looked for: detectors want 80 pixels."""
+LARGE_PX = 1024
 RIVAL_SHARE = 0.5
 """Area of the largest face, above which another face makes the choice unclear."""
 
@@ -46,6 +47,8 @@ class Portrait:
     pose: Floats
     """Pitch, yaw, roll in degrees and translation, (6,)."""
     camera: Camera
+    large: Image
+    """The same square as sharp as it was given, up to LARGE_PX; uint8 (L, L, 3), L >= S."""
 
 
 def read_portrait(
@@ -82,8 +85,10 @@ def read_portrait(
             "accepted: give a picture that looks into the camera",
         )
     head = lift_heads(inside, pose, camera)
+    sharp = replace(crop, size=max(size, min(LARGE_PX, crop.side)))
     return Portrait(
         picture=crop.cut(image),
+        large=sharp.cut(image),
         points=inside[0],
         shape=head.landmarks[0],
         pose=head.pose[0],

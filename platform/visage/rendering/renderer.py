@@ -16,17 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from visage.data.clip_rows import FPS
 from visage.faces.torso import find_shoulders
 from visage.inference.style_card import StyleCard
 from visage.inference.talking_head import TalkingHead
-from visage.media.image import Image
 from visage.models.motion import Motion
 from visage.models.motion.torso import lift_torso, project_torso
 from visage.models.projection import project
@@ -116,7 +112,7 @@ def render_clip(
     """
     started, clock = time.perf_counter(), _Clock()
     total, size = frame_total(sound.duration_s, spec.fps), video_size(head, spec)
-    painter = FramePainter(head, portrait, style, batch=spec.batch)
+    painter = FramePainter(head, portrait, style, batch=spec.batch, size=size)
     sink = VideoSink(
         out, fps=spec.fps, audio=sound.track, audio_rate=TRACK_HZ, crf=spec.crf,
         preset=spec.preset, tags=tags or {},
@@ -128,7 +124,7 @@ def render_clip(
             frames = painter.paint(points)
             while (frame := clock.next("frames", frames)) is not None:
                 with clock.timed("encoder"):
-                    sink.put(_sized(frame, size))
+                    sink.put(frame)
                 done += 1
                 progress(done, total)
         began = time.perf_counter()
@@ -186,10 +182,3 @@ class _Clock:
         finally:
             spent = time.perf_counter() - began
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
-
-
-def _sized(frame: Image, size: int) -> NDArray[np.uint8]:
-    if frame.shape[0] == size:
-        return frame
-    how = cv2.INTER_AREA if frame.shape[0] > size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(frame, (size, size), interpolation=how), np.uint8)

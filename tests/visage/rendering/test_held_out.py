@@ -12,8 +12,10 @@ from made_clips import made_clip
 from tiny_talking_head import tiny_head
 
 from visage.errors import DataError
+from visage.faces.provider import Followed
 from visage.inference.parts import Part
 from visage.inference.talking_head import TalkingHead
+from visage.landmarks import INNER_LIP_PAIRS
 from visage.models.motion import MotionGenerator
 from visage.models.projection import Camera, project
 from visage.rendering.held_out import SUBJECTS, HeldOutClip, SaidAgain, say_again
@@ -91,7 +93,7 @@ def test_pictures_are_the_true_ones_and_those_painted_for_the_same_moments(
     counts = {name: len(pictures) for name, pictures in said.pictures.items()}
     assert counts == {"truth": 5, "generated": 5, "frozen": 1, "mean": 1}
     assert said.pictures["truth"][0].shape == (SIZE, SIZE, 3)
-    assert said.pictures["generated"][0].shape == (32, 32, 3)
+    assert said.pictures["generated"][0].shape == (SIZE, SIZE, 3), "the model's own are 32"
     shown = clip.shown(5)
     assert (shown[0], shown[-1]) == (0, len(clip.pictures) - 1)
     assert len(clip.shown(10_000)) == len(clip.pictures)
@@ -103,6 +105,35 @@ def test_scores_have_all_columns_and_the_truth_only_its_sharpness(said: SaidAgai
     assert found["frozen"]["opening_r"] == found["mean"]["opening_r"] == 0
     assert found["frozen"]["d_v"] == pytest.approx(found["mean"]["d_v"])
     assert found["generated"]["d_a"] >= 0
+
+
+def _gaps(points: np.ndarray) -> np.ndarray:
+    upper, lower = (list(one) for one in zip(*INNER_LIP_PAIRS, strict=True))
+    return np.asarray(np.linalg.norm(points[:, lower] - points[:, upper], axis=2).mean(axis=1))
+
+
+class _Eyes:
+    """Finds the mouth that it is told of, and says so of each picture."""
+
+    def __init__(self) -> None:
+        self.looked: list[tuple[int, ...]] = []
+
+    def follow(self, image: np.ndarray, before: np.ndarray) -> Followed:
+        self.looked.append(image.shape)
+        return Followed(points=before, spread=0.0)
+
+
+def test_mouths_are_looked_for_where_they_should_be_in_all_shown_frames(
+    head: TalkingHead, clip: HeldOutClip
+) -> None:
+    said = say_again(head, clip, head.style(None), frames=20, seed=0)
+    eyes = _Eyes()
+    found = said.scores(eyes)["generated"]
+    assert len(eyes.looked) == 40
+    at = clip.picture_at[clip.shown(20)]
+    true, made = (_gaps(said.points[name][at]) for name in ("truth", "generated"))
+    told = float(np.corrcoef(true, made)[0, 1])
+    assert found["seen_r"] == pytest.approx(told, abs=0.02)
 
 
 def test_the_seed_moves_the_head_and_nothing_else(head: TalkingHead, clip: HeldOutClip) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from visage.errors import SpecError
 from visage.models.generator.alignment import FacePlaces, moved_with_head
+from visage.models.generator.composition import Layers, composed
 from visage.specs.generator import INPUT_CHANNELS, GeneratorSpec, Upsampling
 
 __all__ = ["Generator", "normalization", "start_as_pix2pix"]
@@ -46,6 +47,13 @@ class Generator(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, input_channels, S, S) as `stacked` makes them to (N, 3, S, S) in [-1, 1]."""
+        layers = self.layers(inputs)
+        if not self._shown:
+            return layers.painted
+        return composed(layers, [inputs[:, one] for one in self._shown])
+
+    def layers(self, inputs: Tensor) -> Layers:
+        """The painted picture, and its share of each pixel beside what shows through."""
         skips = []
         x = inputs
         for level in self.down:
@@ -55,12 +63,9 @@ class Generator(nn.Module):
         for level in reversed(self.up[:-1]):
             x = level(torch.cat((skips.pop(), x), 1))
         painted = torch.tanh(x[:, :3])
-        if not self._shown:
-            return painted
-        # what is painted and each that shows through share every pixel: (N, 1 + shown, 1, S, S)
-        shares = F.pad(x[:, 3:], (0, 0, 0, 0, 1, 0)).softmax(1)[:, :, None]
-        layers = torch.stack([painted, *(inputs[:, one] for one in self._shown)], 1)
-        return (shares * layers).sum(1)
+        # (N, 1 + shown, S, S): what is painted, and each that shows through it
+        shares = F.pad(x[:, 3:], (0, 0, 0, 0, 1, 0)).softmax(1)
+        return Layers(painted=painted, shares=shares)
 
     def stacked(
         self, *, facial_map: Tensor, source: Tensor, patterns: Tensor, places: FacePlaces

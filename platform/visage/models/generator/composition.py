@@ -1,0 +1,48 @@
+"""Putting a frame together from what is painted and from pictures that show through it.
+
+Shares of a pixel add up to 1. They may be enlarged before anything is put together, and then what
+shows through keeps the sharpness it has: only what was painted is as coarse as the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.amp.autocast_mode import autocast
+from torch.nn import functional as F
+
+__all__ = ["Layers", "composed", "enlarged"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """What a masked generator says about a frame."""
+
+    painted: Tensor
+    """(N, 3, S, S) in [-1, 1]."""
+    shares: Tensor
+    """Of the painted picture and of each that shows through, (N, 1 + K, S, S)."""
+
+
+def composed(layers: Layers, shown: Sequence[Tensor]) -> Tensor:
+    """The frame, (N, 3, S, S) in [-1, 1].
+
+    Args:
+        layers: Painted picture and shares.
+        shown: The K pictures that show through, (N, 3, S, S) each.
+    """
+    pictures = torch.stack([layers.painted, *shown], 1)
+    return (layers.shares[:, :, None] * pictures).sum(1)
+
+
+def enlarged(layers: Layers, size: int) -> Layers:
+    """The same for a frame of another side, fp32; shares still add up to 1."""
+    with autocast(layers.painted.device.type, enabled=False):
+        to = (size, size)
+        return Layers(
+            painted=F.interpolate(layers.painted.float(), to, mode="bicubic").clamp(-1, 1),
+            shares=F.interpolate(layers.shares.float(), to, mode="bilinear"),
+        )
