@@ -46,8 +46,10 @@ def head_sentence(found: HeadEvaluation) -> str:
         f"{mean[name].mean:.2f})"
         for name, title in (("lmd", "LMD"), ("d_a", "D-A"))
     ]
-    opening = made["opening_r"].mean
-    return f"{', '.join(parts)}, opening correlates {opening:.2f} over {found.clips} unseen clips"
+    opening = f"opening correlates {made['opening_r'].mean:.2f}"
+    if "seen_r" in made:
+        opening += f" ({made['seen_r'].mean:.2f} in the pictures)"
+    return f"{', '.join(parts)}, {opening} over {found.clips} unseen clips"
 
 
 def _score_table(found: HeadEvaluation) -> ScoreTable:
@@ -65,7 +67,8 @@ def _score_table(found: HeadEvaluation) -> ScoreTable:
         columns=("generated", "frozen face", "mean motion", "the truth itself"),
         rows=rows,
         hint=f"Mean and standard deviation over {found.clips} clips; landmarks in pixels of 512. "
-        "Arrows say which way is better; r is the correlation of the opening of the mouth.",
+        "Arrows say which way is better; r is the correlation of the opening of the mouth, seen r "
+        "and seen gain are what is left of it in the pictures: mouths are looked for in them.",
     )
 
 

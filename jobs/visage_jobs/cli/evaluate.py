@@ -169,7 +169,7 @@ def _head_tables(found: HeadEvaluation) -> Group:
     from rich.console import Group
 
     return Group(
-        _head_table(found, "Table 1 (and r)", ("1", "")),
+        _head_table(found, "Table 1, and when the mouth opens", ("1", "")),
         _head_table(found, "Table 2", ("2",)),
         f"mean ± deviation over {found.clips} clips of {found.split}; landmarks in pixels of 512 "
         f"at 60 Hz, by formula; pictures of {found.picture_px[1]} (true: {found.picture_px[0]}) "
@@ -207,7 +207,9 @@ def _head_table(found: HeadEvaluation, title: str, numbers: tuple[str, ...]) -> 
         table.add_row(name, *cells)
     table.add_section()
     for baseline, counts in found.wins.items():
-        cells = (f"{counts[one.name]}/{found.clips}" for one in columns)
+        cells = (
+            f"{counts[one.name]}/{found.clips}" if one.name in counts else "-" for one in columns
+        )
         table.add_row(f"better than {names[baseline]}", *cells)
     return table
 

@@ -37,6 +37,7 @@ METRICS: dict[str, MetricName] = {
     "train/store_retries": MetricName("tries", "requests to stores tried again so far, rank 0"),
     "train/world_size": MetricName("ranks", "training processes taking part"),
     "train/l1": MetricName("levels", "mean absolute difference of pictures in [-1, 1]"),
+    "train/mouth_l1": MetricName("levels", "the same within the mouth and a band around it"),
     "train/perceptual": MetricName("1", "distance of deep features of made and true pictures"),
     "train/gram": MetricName("1", "scaled squared difference of Gram matrices of deep features"),
     "train/gan": MetricName("1", "what the made pictures cost before the discriminator"),
