@@ -18,7 +18,7 @@ from visage.inference.style_card import StyleCard
 from visage.inference.talking_head import TalkingHead
 from visage.media.limits import ImageLimits
 from visage.media.sandbox import MediaSandbox, read_media
-from visage.rendering.portrait import Portrait, read_portrait
+from visage.rendering.portrait import Portrait, portrait_for
 from visage.rendering.provenance import file_digest, provenance_tags
 from visage.rendering.renderer import RenderedClip, render_clip
 from visage.rendering.sound import Sound, open_sound
@@ -125,7 +125,7 @@ def _portrait(
     data = read_media(job.portrait, max_bytes=ImageLimits().max_bytes)
     try:
         image = sandbox.decode_image(data)
-        return read_portrait(image, provider, size=head.generator.spec.size, spec=job.spec.portrait)
+        return portrait_for(head, image, provider, job.spec.portrait)
     except MediaError as err:
         raise MediaError(err.code, f"{job.portrait}: {err}") from None
 

@@ -19,7 +19,13 @@ from visage.errors import DataError, NotFoundError, SpecError
 from visage.inference.parts import read_description, split_uri
 from visage.inference.style_card import StyleCard
 from visage.inference.style_delta import load_style
-from visage.inference.talking_head import GENERATOR, MOTION, PartUris, publish_talking_head
+from visage.inference.talking_head import (
+    CLIP_MARGIN,
+    GENERATOR,
+    MOTION,
+    PartUris,
+    publish_talking_head,
+)
 from visage.landmarks import OUTER_EYE_CORNERS, POINTS
 from visage.store.base import join_uri
 from visage.store.commit import read_commit
@@ -78,13 +84,14 @@ def run_assemble(job: AssembleJob) -> Assembled:
     parts = _parts(job)
     data_uri = job.data if "/" in job.data else job.workspace.data(job.data)
     cards, mean = styles_of_corpus(data_uri)
+    framing = _framing(data_uri)
     deltas = [_model_uri(job.workspace, run) for run in job.style_runs]
     cards = _with_motion(cards, deltas)
     identity = _identity(data_uri, [*parts.named().values(), *deltas])
     store = open_store(job.workspace.root)
     prefix = f"models/{job.name}-{identity[:10]}"
     digest = publish_talking_head(
-        store, prefix, parts, styles=cards, mean=mean, metadata={"data": data_uri}
+        store, prefix, parts, styles=cards, mean=mean, metadata={"data": data_uri, **framing}
     )
     uri = join_uri(job.workspace.root, prefix)
     registry = Registry(job.workspace.tracking_uri())
@@ -130,6 +137,12 @@ def styles_of_corpus(data_uri: str) -> tuple[list[StyleCard], NDArray[np.float32
         cards.append(_card(name, rows, best))
     means = np.stack([_in_eye_distances(body) for body in rows.column("mean")])
     return cards, means.mean(axis=0).astype(np.float32)
+
+
+def _framing(data_uri: str) -> dict[str, float]:
+    """How the corpus framed its faces, where its manifest says so; portraits are framed alike."""
+    margin = load_manifest(data_uri)[0].settings.get("margin")
+    return {CLIP_MARGIN: float(margin)} if isinstance(margin, int | float) else {}
 
 
 def _identity(data_uri: str, models: Sequence[str]) -> str:

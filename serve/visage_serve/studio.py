@@ -21,7 +21,7 @@ from visage.inference.style_card import StyleCard
 from visage.inference.talking_head import TalkingHead
 from visage.media.limits import ImageLimits
 from visage.media.sandbox import MediaSandbox
-from visage.rendering.portrait import Portrait, read_portrait
+from visage.rendering.portrait import Portrait, portrait_for
 from visage.rendering.provenance import provenance_tags
 from visage.rendering.renderer import RenderedClip, render_clip
 from visage.rendering.sound import Sound, open_sound
@@ -136,11 +136,11 @@ class Studio:
             max_bytes=self.limits.body_bytes, max_pixels=self.limits.portrait_pixels
         )
         try:
-            return read_portrait(
+            return portrait_for(
+                self.head,
                 self.sandbox.decode_image(data, limits=bounds),
                 provider or self.provider,
-                size=self.head.generator.spec.size,
-                spec=ANY_FACE if provider is not None else spec.portrait,
+                ANY_FACE if provider is not None else spec.portrait,
             )
         except MediaError as err:
             raise refusal_of_media(err, field="portrait") from None

@@ -41,11 +41,20 @@ from visage.specs.style_mapping import StyleMappingSpec
 from visage.store.base import Store, join_uri
 from visage.store.commit import commit, copy_commit, read_commit, read_part
 
-__all__ = ["TALKING_HEAD", "PartUris", "TalkingHead", "load_talking_head", "publish_talking_head"]
+__all__ = [
+    "CLIP_MARGIN",
+    "TALKING_HEAD",
+    "PartUris",
+    "TalkingHead",
+    "load_talking_head",
+    "publish_talking_head",
+]
 
 TALKING_HEAD = "talking-head"
 SCHEMA = "visage.talking-head/1"
 DESCRIPTION = "talking-head.json"
+CLIP_MARGIN = "clip_margin"
+"""Key of the metadata: room around the faces of the training clips (`ClipPrepareSpec.margin`)."""
 ENCODER, MOTION, MAPPING, GENERATOR = "audio-encoder", "motion", "style-mapping", "generator"
 
 

@@ -16,16 +16,21 @@ from visage.errors import MediaError
 from visage.faces.crop import crop_around
 from visage.faces.lift import lift_heads, measure_poses
 from visage.faces.provider import Box, Face, FaceProvider, Image, clip_box
+from visage.inference.talking_head import CLIP_MARGIN, TalkingHead
 from visage.landmarks import INNER_LIP_PAIRS
 from visage.models.projection import Camera
 from visage.specs.render import PortraitSpec
 
-__all__ = ["Portrait", "read_portrait", "rested"]
+__all__ = ["Portrait", "portrait_for", "read_portrait", "rested"]
 
 Floats = NDArray[np.float32]
 SEARCH_SIDE_PX = 480
 """Smaller pictures are enlarged before faces are looked for: detectors want 80 pixels."""
 LARGE_PX = 1024
+MARGIN = 0.35
+"""Of clips that do not state theirs."""
+SWAY = 0.05
+"""Squares of clips hold a face in all its places, that of a portrait in one."""
 RIVAL_SHARE = 0.5
 """Area of the largest face, above which another face makes the choice unclear."""
 
@@ -51,6 +56,21 @@ class Portrait:
     """The same square as sharp as it was given, up to LARGE_PX; uint8 (L, L, 3), L >= S."""
 
 
+def portrait_for(
+    head: TalkingHead, image: Image, provider: FaceProvider, spec: PortraitSpec | None = None
+) -> Portrait:
+    """A picture's face as a model wants it: of its size, framed as its training clips were.
+
+    Raises:
+        MediaError: as `read_portrait`.
+    """
+    chosen = spec or PortraitSpec()
+    if chosen.margin is None:
+        margin = float(head.metadata.get(CLIP_MARGIN, MARGIN)) + SWAY
+        chosen = chosen.model_copy(update={"margin": margin})
+    return read_portrait(image, provider, size=head.generator.spec.size, spec=chosen)
+
+
 def read_portrait(
     image: Image, provider: FaceProvider, *, size: int, spec: PortraitSpec | None = None
 ) -> Portrait:
@@ -74,7 +94,8 @@ def read_portrait(
             "give a larger picture, or a closer one",
         )
     height, width = image.shape[:2]
-    crop = crop_around(points[None], width=width, height=height, margin=chosen.margin, size=size)
+    margin = MARGIN + SWAY if chosen.margin is None else chosen.margin
+    crop = crop_around(points[None], width=width, height=height, margin=margin, size=size)
     inside, camera = crop.points(points[None]), Camera.of_size(size)
     pose = measure_poses(inside, camera)
     yaw = float(pose[0, 1])

@@ -21,7 +21,7 @@ from visage.media.sandbox import MediaSandbox, read_media
 from visage.rendering.clip_store import ClipStore
 from visage.rendering.keys import RenderSetting, RenderTask, StyleRef, sha256_or_none
 from visage.rendering.outcome import Outcome, Rejected
-from visage.rendering.portrait import Portrait, read_portrait
+from visage.rendering.portrait import Portrait, portrait_for
 from visage.rendering.provenance import provenance_tags
 from visage.rendering.renderer import render_clip
 from visage.rendering.rows import is_clip
@@ -119,10 +119,10 @@ class RowWorker:
         """The portrait; rows of one person often follow each other, so the last one is kept."""
         if self._portrait is None or self._portrait[0] != task.portrait_sha256:
             try:
-                found = read_portrait(
-                    self._picture(root / task.portrait), self._provider,
-                    size=self._head.generator.spec.size, spec=self._setting.spec.portrait,
-                )  # fmt: skip
+                picture = self._picture(root / task.portrait)
+                found = portrait_for(
+                    self._head, picture, self._provider, self._setting.spec.portrait
+                )
             except MediaError as err:
                 raise MediaError(err.code, f"{task.portrait}: {err}") from None
             self._portrait = (task.portrait_sha256, found)

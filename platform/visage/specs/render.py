@@ -17,8 +17,9 @@ class PortraitSpec(Spec):
 
     face_policy: Literal["clear", "largest"] = "clear"
     """clear = the largest, if no other is half as large in area; largest = in any case."""
-    margin: float = Field(0.4, ge=0.0, le=2.0)
-    """Room around the face on every side, as a share of the height of its points."""
+    margin: float | None = Field(None, ge=0.0, le=2.0)
+    """Room around the face on every side, as a share of the height of its points; null = as much as
+    in the clips that the model was trained on."""
     smallest_px: int = Field(40, ge=8)
     """Height that the 68 points must span in the given picture."""
     most_yaw_deg: float = Field(35.0, gt=0.0, le=90.0)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from tiny_talking_head import FACE, DrawnFaces, mean_face, turned
+from tiny_talking_head import FACE, DrawnFaces, mean_face, tiny_head, turned
 
 from visage.errors import MediaError
+from visage.inference.talking_head import CLIP_MARGIN
 from visage.models.projection import project
-from visage.rendering.portrait import read_portrait, rested
+from visage.rendering.portrait import MARGIN, SWAY, portrait_for, read_portrait, rested
 from visage.specs.render import PortraitSpec
 
 
@@ -89,3 +93,21 @@ def test_a_rested_mouth_is_open_as_the_mean_face_and_the_rest_of_the_face_stays(
     gap = lambda one: (one[[67, 66, 65], 1] - one[[61, 62, 63], 1]).mean()  # noqa: E731
     assert gap(calm) == pytest.approx(gap(mean), abs=1e-6)
     np.testing.assert_array_equal(calm[17:55], shape[17:55])
+
+
+@pytest.mark.parametrize(("clips", "own"), [(0.1, None), (None, None), (0.1, 0.8)])
+def test_a_portrait_is_framed_as_the_models_clips_were_unless_told_otherwise(
+    tmp_path: Path, clips: float | None, own: float | None
+) -> None:
+    """A face twice as large as those of the training is no face that the generator knows."""
+    head = tiny_head(tmp_path)
+    metadata = {} if clips is None else {CLIP_MARGIN: clips}
+    found = portrait_for(
+        replace(head, metadata=metadata), _picture(), DrawnFaces(FACE), PortraitSpec(margin=own)
+    )
+    room = own if own is not None else (MARGIN if clips is None else clips) + SWAY
+    alone = read_portrait(
+        _picture(), DrawnFaces(FACE), size=head.generator.spec.size, spec=PortraitSpec(margin=room)
+    )
+    np.testing.assert_array_equal(found.points, alone.points)
+    assert found.picture.shape[0] == head.generator.spec.size
