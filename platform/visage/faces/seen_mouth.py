@@ -17,13 +17,23 @@ from visage.faces.provider import FaceFollower
 from visage.landmarks import INNER_LIP_PAIRS
 from visage.media.image import Image
 
-__all__ = ["MOST_SPREAD", "seen_openings"]
+__all__ = ["MOST_SPREAD", "openings_of", "seen_openings"]
 
 LEAST_SIDE_PX = 256
 """Smaller pictures are enlarged: the predictor answers in whole pixels."""
 MOST_SPREAD = 0.05
 """In sizes of the face. Drawn and photographed faces of 64 pixels, blurred or noisy, stay below
 0.045; noise, a grey square or a face blurred away lie above 0.065."""
+
+
+def openings_of(points: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """Gap between the inner lips of landmarks, in shares of the picture's side.
+
+    (T, 68, 2) in pixels of a picture of that side to (T,).
+    """
+    upper, lower = (list(one) for one in zip(*INNER_LIP_PAIRS, strict=True))
+    gaps = np.linalg.norm(points[:, lower].astype(np.float64) - points[:, upper], axis=2)
+    return np.asarray(gaps.mean(axis=1) / side)
 
 
 def seen_openings(
@@ -54,6 +64,4 @@ def _opening(follower: FaceFollower, picture: Image, points: NDArray[np.float32]
     seen = follower.follow(picture, near)
     if not seen.spread <= MOST_SPREAD:
         return float("nan")
-    upper, lower = (list(one) for one in zip(*INNER_LIP_PAIRS, strict=True))
-    gaps = np.linalg.norm(seen.points[lower] - seen.points[upper], axis=1)
-    return float(gaps.mean() / picture.shape[0])
+    return float(openings_of(seen.points[None], picture.shape[0])[0])

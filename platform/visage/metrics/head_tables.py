@@ -42,7 +42,7 @@ __all__ = [
 SIZE = 512
 """Side of the pictures in whose pixels landmarks are given and whose sharpness is measured."""
 FEWEST_SEEN = 8
-"""Frames in which both mouths must be found before anything is said about them."""
+"""Frames in which a mouth must be found before anything is said about it."""
 STILL_PX = 0.05
 """A mouth whose opening varies less (standard deviation, pixels of 512) has no rhythm."""
 Scores = dict[str, float]
@@ -115,20 +115,21 @@ def head_scores_of_clip(
     }
 
 
-def seen_scores(true: NDArray[np.float64], made: NDArray[np.float64]) -> Scores:
-    """Whether and how far a mouth opens in pictures: correlation, and slope of made on true.
+def seen_scores(true: NDArray[np.float64], seen: NDArray[np.float64]) -> Scores:
+    """Whether and how far a mouth opens in pictures: correlation, and slope of seen on true.
 
-    A slope of 1 opens as far as the truth, 0 not at all; 0.5 opens half as far. Frames in which
-    either mouth was not found (NaN) are left out, and without enough of them nothing is claimed.
+    A slope of 1 opens as far as the truth, 0 not at all; 0.5 opens half as far. Reading is not
+    perfect: what it gives for true pictures is the most that others can have. Frames in which no
+    mouth was found (NaN) are left out, and without enough of the others nothing is claimed.
 
     Args:
-        true: Openings found in the true pictures, in shares of the picture's side, (T,).
-        made: Those found in the generated pictures.
+        true: Openings of the true landmarks, in shares of the picture's side, (T,).
+        seen: Those found in pictures.
     """
-    both = np.isfinite(true) & np.isfinite(made)
+    both = np.isfinite(true) & np.isfinite(seen)
     if both.sum() < FEWEST_SEEN or 2 * both.sum() < len(both):
         return {}
-    true, made = true[both] - true[both].mean(), made[both] - made[both].mean()
+    true, made = true[both] - true[both].mean(), seen[both] - seen[both].mean()
     if SIZE * true.std() < STILL_PX:
         return {}
     if SIZE * made.std() < STILL_PX:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from visage.data.clip_rows import FPS, ClipArrays, unpack_clip
 from visage.errors import DataError
 from visage.faces.provider import FaceFollower
-from visage.faces.seen_mouth import seen_openings
+from visage.faces.seen_mouth import openings_of, seen_openings
 from visage.inference.style_card import StyleCard
 from visage.inference.talking_head import TalkingHead
 from visage.landmarks import POINTS
@@ -129,7 +129,7 @@ class SaidAgain:
     """`truth` and `generated` → where the face of each of their frames should be, in its pixels."""
 
     def scores(self, follower: FaceFollower | None = None) -> dict[str, Scores]:
-        """Subject → columns of the tables; of the truth only its sharpness.
+        """Subject → columns of the tables; of the truth only what its pictures show.
 
         Args:
             follower: who looks for the mouth in the finished frames; without, nobody does.
@@ -142,11 +142,10 @@ class SaidAgain:
         for name in SUBJECTS[1:]:
             found[name] = head_scores_of_clip(true, self.points[name], self.pictures[name])
         if follower is not None:
-            openings = [
-                seen_openings(follower, self.pictures[name], self.shown_points[name])
-                for name in ("truth", "generated")
-            ]
-            found["generated"] |= seen_scores(*openings)
+            told = openings_of(self.shown_points["truth"], self.pictures["truth"][0].shape[0])
+            for name in ("truth", "generated"):
+                seen = seen_openings(follower, self.pictures[name], self.shown_points[name])
+                found[name] |= seen_scores(told, seen)
         return found
 
 

@@ -128,7 +128,10 @@ def test_mouths_are_looked_for_where_they_should_be_in_all_shown_frames(
 ) -> None:
     said = say_again(head, clip, head.style(None), frames=20, seed=0)
     eyes = _Eyes()
-    found = said.scores(eyes)["generated"]
+    scores = said.scores(eyes)
+    assert scores["truth"]["seen_r"] == pytest.approx(1.0)  # these eyes read without error
+    assert scores["truth"]["seen_gain"] == pytest.approx(1.0)
+    found = scores["generated"]
     assert len(eyes.looked) == 40
     at = clip.picture_at[clip.shown(20)]
     true, made = (_gaps(said.points[name][at]) for name in ("truth", "generated"))
