@@ -169,8 +169,9 @@ def _head_tables(found: HeadEvaluation) -> Group:
     from rich.console import Group
 
     return Group(
-        _head_table(found, "Table 1, and when the mouth opens", ("1", "")),
+        _head_table(found, "Table 1", ("1",)),
         _head_table(found, "Table 2", ("2",)),
+        _head_table(found, "When the mouth opens, by landmarks and as seen in the pictures", ("",)),
         f"mean ± deviation over {found.clips} clips of {found.split}; landmarks in pixels of 512 "
         f"at 60 Hz, by formula; pictures of {found.picture_px[1]} (true: {found.picture_px[0]}) "
         f"brought to 512\n"

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.amp.autocast_mode import autocast
 
 from visage.errors import SpecError
-from visage.landmarks import POINTS, SEGMENTS, TORSO_POINTS, TORSO_SEGMENTS
+from visage.landmarks import INNER_LIP, POINTS, SEGMENTS, TORSO_POINTS, TORSO_SEGMENTS
 
 __all__ = ["FAR_PX", "draw_facial_map"]
 
@@ -46,6 +46,7 @@ def draw_facial_map(
     torso: Tensor | None = None,
     thickness_px: float = 2,
     antialias: bool = False,
+    mouth_fill: float = 0.0,
 ) -> Tensor:
     """Lines between the landmarks of each face.
 
@@ -55,6 +56,7 @@ def draw_facial_map(
         torso: Two polylines of nine points across the shoulders, shape (N, 18, 2), NaN if unknown.
         thickness_px: Of the lines, as OpenCV understands it; hard lines are 2 (three pixels wide).
         antialias: Draw smooth lines.
+        mouth_fill: Brightness of the opening between the lips, with smooth edges.
 
     Returns:
         fp32 in [0, 1], shape (N, 1, size, size).
@@ -77,15 +79,48 @@ def draw_facial_map(
         if not antialias:
             return _hard(ends.trunc().long(), known, size).float()[:, None]
         reach_px = thickness_px - _LEAN_PX
-        if ends.device.type == "cpu" and not ends.requires_grad and ends.numel():
-            return _smooth_near(ends, known, size, reach_px)[:, None]
-        chunk = max(1, _BUDGET // max(1, len(points) * size * size))
-        drawn = torch.zeros(len(points), size, size, device=points.device)
-        for some, kept in zip(
-            torch.split(ends, chunk, 1), torch.split(known, chunk, 1), strict=True
-        ):
-            drawn = torch.maximum(drawn, _smooth(some, kept, size, reach_px))
+        drawn = _smooth_lines(ends, known, size, reach_px)
+        if mouth_fill > 0:
+            lips = points[:, INNER_LIP].float().nan_to_num().clamp(-FAR_PX, FAR_PX)
+            drawn = torch.maximum(drawn, mouth_fill * _share_inside(lips, size))
         return drawn[:, None]
+
+
+def _smooth_lines(ends: Tensor, known: Tensor, size: int, reach_px: float) -> Tensor:
+    """All lines by whichever way suits the device, (N, size, size)."""
+    count = len(ends)
+    if ends.device.type == "cpu" and not ends.requires_grad and ends.numel():
+        return _smooth_near(ends, known, size, reach_px)
+    chunk = max(1, _BUDGET // max(1, count * size * size))
+    drawn = torch.zeros(count, size, size, device=ends.device)
+    for some, kept in zip(torch.split(ends, chunk, 1), torch.split(known, chunk, 1), strict=True):
+        drawn = torch.maximum(drawn, _smooth(some, kept, size, reach_px))
+    return drawn
+
+
+def _share_inside(corners: Tensor, size: int) -> Tensor:
+    """How much of each pixel lies in a closed polygon (N, P, 2), 0 ... 1, (N, size, size).
+
+    By the distance to the nearest edge, its sign by the number of edges to the right.
+    """
+    along = torch.arange(size, device=corners.device, dtype=torch.float32)
+    x, y = along[None, None], along[None, :, None]
+    is_inside = torch.zeros(len(corners), size, size, dtype=torch.bool, device=corners.device)
+    nearest = torch.full((len(corners), size, size), torch.inf, device=corners.device)
+    for one, other in zip(corners.unbind(1), corners.roll(-1, 1).unbind(1), strict=True):
+        # (N, 1, 1) each
+        from_x, from_y, to_x, to_y = (
+            end[:, axis, None, None] for end in (one, other) for axis in (0, 1)
+        )
+        crossing = from_x + (y - from_y) * (to_x - from_x) / (to_y - from_y)
+        is_inside ^= ((from_y > y) != (to_y > y)) & (x < crossing)
+        across, down = to_x - from_x, to_y - from_y
+        length2 = (across.square() + down.square()).clamp_min(1e-12)
+        where = (((x - from_x) * across + (y - from_y) * down) / length2).clamp(0, 1)
+        apart2 = (x - from_x - where * across).square() + (y - from_y - where * down).square()
+        nearest = torch.minimum(nearest, apart2)
+    distance = nearest.clamp_min(1e-12).sqrt()
+    return (0.5 + torch.where(is_inside, distance, -distance)).clamp(0, 1)
 
 
 def _ends(points: Tensor, pairs: NDArray[np.int64]) -> Tensor:

@@ -115,7 +115,7 @@ class FramePainter:
         if self._device.type != "cpu" or self._spec.map.antialias:
             return draw_facial_map(
                 points, size=self._own, torso=torso, antialias=self._spec.map.antialias,
-                thickness_px=self._spec.map.thickness_px,
+                thickness_px=self._spec.map.thickness_px, mouth_fill=self._spec.map.mouth_fill,
             )  # fmt: skip
         shoulders = [None] * len(points) if torso is None else list(torso.numpy())
         maps = [

@@ -52,11 +52,16 @@ class FacialMapSpec(Spec):
     """Smooth lines at sub-pixel positions; false = published, ends cut to whole pixels."""
     torso: bool = False
     """Draw the shoulder lines where they are known."""
+    mouth_fill: float = Field(0.0, ge=0.0, le=1.0)
+    """Brightness of the opening between the lips; 0 = lines alone, as published. In small pictures
+    two lines say little about whether they are apart."""
 
     @model_validator(mode="after")
     def _hard_lines_are_two_pixels(self) -> FacialMapSpec:
         if not self.antialias and self.thickness_px != 2:
             raise ValueError("thickness_px must be 2 unless antialias is true")
+        if not self.antialias and self.mouth_fill > 0:
+            raise ValueError("mouth_fill needs antialias")
         return self
 
 

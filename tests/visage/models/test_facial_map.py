@@ -6,14 +6,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from moving_faces import face
 from numpy.typing import NDArray
 from torch import Tensor
 
 from visage.errors import SpecError
 from visage.faces.facial_map import facial_map
-from visage.landmarks import POINTS, TORSO_POINTS
+from visage.landmarks import INNER_LIP, POINTS, TORSO_POINTS
 from visage.models.facial_map import draw_facial_map
 from visage.seeds import rng_of
+from visage.specs.generator import FacialMapSpec
 
 Points = NDArray[np.float32]
 
@@ -154,3 +156,52 @@ def test_shapes_that_are_no_faces_and_hard_thin_lines_are_refused() -> None:
         draw_facial_map(torch.zeros(2, 68, 2), size=32, torso=torch.zeros(1, 18, 2))
     with pytest.raises(SpecError, match="antialias"):
         draw_facial_map(torch.zeros(1, 68, 2), size=32, thickness_px=1)
+
+
+def _polygon_share(corners: np.ndarray, size: int, finer: int = 16) -> np.ndarray:
+    """How much of each pixel a polygon covers, by counting many small ones."""
+    canvas = np.zeros((size * finer, size * finer), np.uint8)
+    there = (corners + 0.5) * finer - 0.5
+    cv2.fillPoly(canvas, [np.round(there * 16).astype(np.int32)], 1, shift=4)
+    return canvas.reshape(size, finer, size, finer).mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize("opening", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("shift", [0.0, 0.37])
+def test_an_opening_is_as_bright_as_it_is_filled(opening: float, shift: float) -> None:
+    points = (face(opening=opening) * 40 + 48 + shift).astype(np.float32)
+    batch = torch.from_numpy(points)[None]
+    plain = draw_facial_map(batch, size=96, antialias=True, thickness_px=1)[0, 0].numpy()
+    filled = draw_facial_map(
+        batch, size=96, antialias=True, thickness_px=1, mouth_fill=0.5
+    )[0, 0].numpy()  # fmt: skip
+    share = _polygon_share(points[INNER_LIP], 96)
+    wanted = np.maximum(plain, 0.5 * share)
+    assert np.abs(filled - wanted).max() < 0.26  # at the edge, half of which the line covers
+    assert np.abs(filled - wanted).mean() < 0.002
+    assert (filled >= plain).all()
+    assert (filled == plain)[share == 0].mean() > 0.99
+
+
+def test_what_is_filled_grows_with_the_mouth_and_gradients_reach_its_points() -> None:
+    sums = []
+    for opening in (0.0, 0.05, 0.1, 0.2, 0.4):
+        points = torch.from_numpy(face(opening=opening) * 40 + 48).float()[None]
+        maps = [
+            draw_facial_map(points, size=96, antialias=True, thickness_px=1, mouth_fill=fill)
+            for fill in (0.6, 0.0)
+        ]
+        sums.append(float((maps[0] - maps[1]).sum()))
+    assert sums == sorted(sums)
+    assert sums[0] < 0.05 * sums[-1]
+    points = torch.from_numpy(face(opening=0.2) * 40 + 48).float()[None].requires_grad_()
+    drawn = draw_facial_map(points, size=96, antialias=True, thickness_px=1, mouth_fill=0.6)
+    drawn.sum().backward()
+    assert points.grad is not None
+    assert points.grad.isfinite().all()
+    assert (points.grad[0, INNER_LIP].abs().sum(1) > 0).all()
+
+
+def test_hard_lines_are_not_filled() -> None:
+    with pytest.raises(SpecError, match="mouth_fill needs antialias"):
+        FacialMapSpec.parse({"mouth_fill": 0.5})

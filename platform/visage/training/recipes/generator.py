@@ -109,7 +109,8 @@ class GeneratorRecipe:
         drawing = self.spec.model.map
         facial_map = draw_facial_map(
             arrays["points"], size=self.spec.model.size, antialias=drawing.antialias,
-            thickness_px=drawing.thickness_px, torso=arrays["torso"] if drawing.torso else None,
+            thickness_px=drawing.thickness_px, mouth_fill=drawing.mouth_fill,
+            torso=arrays["torso"] if drawing.torso else None,
         )  # fmt: skip
         stacked = self._generator.stacked(
             facial_map=facial_map,
