@@ -9,15 +9,17 @@ it is newer than what the store has and fits its history.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
 import socket
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from visage.errors import CorruptError, NotFoundError, TrainingError
+from visage.errors import CorruptError, NotFoundError, StoreError, TrainingError
 from visage.store.base import Store
 from visage.store.commit import Commit, commit, read_commit, sha256_of
 from visage.store.local import LocalStore
@@ -79,8 +81,19 @@ class Rescue:
             if self._folder.is_dir():  # else another rank of this machine was quicker
                 log.warning("%s: not used: %s", self._folder, err)
             return ""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        except StoreError:
+            if self._folder.is_dir():
+                raise
+            return ""  # its files went while they were read: another rank was quicker
+        self._drop()
         return name
+
+    def _drop(self) -> None:
+        """Take the copy away: all of it at once for whoever looks, then from the disk."""
+        gone = self._folder.with_name(f".{self._folder.name}.{uuid.uuid4().hex[:8]}")
+        with contextlib.suppress(OSError):  # another rank was quicker
+            self._folder.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _publish(self, kept: LocalStore, store: Store) -> str:
         there = read_run(kept)
