@@ -13,8 +13,8 @@ class HeadEvaluationSpec(Spec):
     """How held-out clips are said again and compared."""
 
     frames: int = Field(32, ge=1, le=1000)
-    """Pictures a clip, evenly over it, whose sharpness is measured and in which the mouth is looked
-    for; landmarks are all compared."""
+    """Pictures a clip, evenly over it, in which the mouth is looked for; sharpness is measured on
+    eight of them, and landmarks are all compared."""
     clips: int | None = Field(None, ge=1)
     """Rows of the split that are compared, evenly over it; null = all."""
     style: str | None = None
