@@ -26,7 +26,7 @@ METRICS = {"sld", "slv", "smd"}
 def _job(folder: Path) -> DemoJob:
     return DemoJob(
         workspace=Workspace.open(str(folder / "ws")), halves=("talking-head",),
-        clips=folder / "clips", effort=0.001, workers=2,
+        clips=folder / "clips", effort=0.001, workers=1,
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ def test_a_worker_killed_in_mid_epoch_costs_nothing_but_time(site: Site) -> None
     _equals_the_unbroken_run(site, "worker-killed")
 
 
+@pytest.mark.chaos
 def test_the_driver_killed_in_mid_epoch_continues_with_the_same_command(site: Site) -> None:
     process = site.start("driver-killed")
     site.await_checkpoint("driver-killed", process)
