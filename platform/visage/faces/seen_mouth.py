@@ -17,7 +17,7 @@ from visage.faces.provider import FaceFollower
 from visage.landmarks import INNER_LIP_PAIRS
 from visage.media.image import Image
 
-__all__ = ["MOST_SPREAD", "openings_of", "seen_openings"]
+__all__ = ["LEAST_SIDE_PX", "MOST_SPREAD", "openings_of", "seen_openings"]
 
 LEAST_SIDE_PX = 256
 """Smaller pictures are enlarged: the predictor answers in whole pixels."""

@@ -20,17 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visage.faces.provider import Box, FaceProvider, Image, Landmarks
+from visage.faces.seen_mouth import LEAST_SIDE_PX, MOST_SPREAD
 from visage.metrics.landmark_distances import mouths
 
 __all__ = ["MouthCheck", "MouthError", "is_chosen"]
 
-LEAST_SIDE_PX = 256
-"""Smaller pictures are enlarged: the predictor answers in whole pixels."""
 REFERENCE_PX = 512
 """LMD's unit is a pixel of a picture of this side."""
-MOST_APART = 0.05
-"""In sizes of the face. Drawn and photographed faces of 64 pixels, blurred or noisy, stay below
-0.045; noise, a grey square or a face blurred away lie above 0.065."""
 _APART = (0.03, 0.015)
 _SIDE, _RISE = 1.04, 0.05  # of the box in which the predictor knows faces, by the points' extents
 
@@ -97,7 +93,7 @@ class MouthCheck:
         )
         apart = float(np.median(np.linalg.norm(one - other, axis=1))) / size
         found = np.asarray(((one + other) / 2 + 0.5) / zoom - 0.5, np.float32)
-        return found, apart <= MOST_APART
+        return found, apart <= MOST_SPREAD
 
 
 def is_chosen(row: int, *, rows: int, frames: int) -> bool:
