@@ -53,8 +53,9 @@ class GatedStudio(Studio):
 
         def gated(done: int, total: int) -> None:
             self.entered.set()
-            while not self.gate.wait(0.01) and not stop.is_set():
-                pass
+            while not self.gate.wait(0.01):
+                if stop.is_set():
+                    return  # abandoned while it was stuck: no frame came, and none is told
             self.frames += 1
             told(done, total)
 
