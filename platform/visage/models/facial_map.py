@@ -26,7 +26,7 @@ from torch.amp.autocast_mode import autocast
 from visage.errors import SpecError
 from visage.landmarks import INNER_LIP, POINTS, SEGMENTS, TORSO_POINTS, TORSO_SEGMENTS
 
-__all__ = ["FAR_PX", "draw_facial_map"]
+__all__ = ["FAR_PX", "draw_facial_map", "share_inside"]
 
 FAR_PX = 1e4
 """Coordinates further out are drawn at this distance; a face is nowhere near it."""
@@ -82,7 +82,7 @@ def draw_facial_map(
         drawn = _smooth_lines(ends, known, size, reach_px)
         if mouth_fill > 0:
             lips = points[:, INNER_LIP].float().nan_to_num().clamp(-FAR_PX, FAR_PX)
-            drawn = torch.maximum(drawn, mouth_fill * _share_inside(lips, size))
+            drawn = torch.maximum(drawn, mouth_fill * share_inside(lips, size))
         return drawn[:, None]
 
 
@@ -98,7 +98,7 @@ def _smooth_lines(ends: Tensor, known: Tensor, size: int, reach_px: float) -> Te
     return drawn
 
 
-def _share_inside(corners: Tensor, size: int) -> Tensor:
+def share_inside(corners: Tensor, size: int) -> Tensor:
     """How much of each pixel lies in a closed polygon (N, P, 2), 0 ... 1, (N, size, size).
 
     By the distance to the nearest edge, its sign by the number of edges to the right.

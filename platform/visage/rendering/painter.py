@@ -19,8 +19,8 @@ from visage.inference.talking_head import TalkingHead
 from visage.landmarks import POINTS
 from visage.media.image import Image
 from visage.models.facial_map import draw_facial_map
-from visage.models.generator.alignment import FacePlaces, moved_with_head
 from visage.models.generator.composition import Layers, composed, enlarged
+from visage.models.generator.face_warp import FacePlaces, FaceWarp, face_warp, warped_by
 from visage.rendering.portrait import Portrait
 
 __all__ = ["FramePainter"]
@@ -75,35 +75,32 @@ class FramePainter:
         count = len(points)
         torso = points[:, POINTS:] if self._spec.map.torso and points.shape[1] > POINTS else None
         face = points[:, :POINTS].to(self._device)
-        places = FacePlaces(source=self._points.expand(count, -1, -1), frame=face)
+        warp = None
+        if "warped" in self._spec.inputs:
+            places = FacePlaces(source=self._points.expand(count, -1, -1), frame=face)
+            warp = face_warp(places, self._own)
         stacked = self._generator.stacked(
             facial_map=self._drawn(face, torso),
             source=self._source.expand(count, -1, -1, -1),
             patterns=self._patterns.expand(count, -1, -1, -1, -1),
-            places=places,
+            warp=warp,
         ).contiguous(memory_format=self._layout)
         with torch.autocast(self._device.type, enabled=self._device.type == "cuda"):
             if self._sharp is None:
                 made: Tensor = self._generator(stacked)
             else:
-                made = self._composed(self._generator.layers(stacked), self._sharp, places)
-        levels = ((made.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+                made = self._composed(self._generator.layers(stacked), self._sharp, warp)
+        levels = made.float().mul(127.5).add_(128).clamp_(0, 255).to(torch.uint8)  # to the nearest
         # (N, 3, S, S) -> (N, S, S, 3)
         for frame in levels.permute(0, 2, 3, 1).contiguous().cpu().numpy():
             yield _sized(frame, self._size)
 
-    def _composed(self, layers: Layers, sharp: Tensor, places: FacePlaces) -> Tensor:
+    def _composed(self, layers: Layers, sharp: Tensor, warp: FaceWarp | None) -> Tensor:
         """Frames of the wanted size, in which the portrait shows through as sharp as it is."""
-        source = sharp.expand(len(layers.painted), -1, -1, -1)
-        there = FacePlaces(source=self._enlarged(places.source), frame=self._enlarged(places.frame))
-        shown = [
-            source if one == "source" else moved_with_head(source, there)
-            for one in self._spec.shown
-        ]
+        shown = [sharp.expand(len(layers.painted), -1, -1, -1)] * len(self._spec.shown)
+        if warp is not None:
+            shown[self._spec.shown.index("warped")] = warped_by(shown[0], warp)
         return composed(enlarged(layers, self._size), shown)
-
-    def _enlarged(self, points: Tensor) -> Tensor:
-        return _rescaled(points, self._size / self._own)
 
     def _placed(self, portrait: Portrait) -> Tensor:
         """The portrait's landmarks in pixels of the generator, (1, 68, 2)."""

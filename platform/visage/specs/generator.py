@@ -29,7 +29,7 @@ __all__ = [
     "Upsampling",
 ]
 
-GeneratorInput = Literal["map", "source", "moved", "isp"]
+GeneratorInput = Literal["map", "source", "warped", "isp"]
 Upsampling = Literal["nearest", "bilinear", "transposed"]
 Norm = Literal["batch", "instance"]
 Composition = Literal["painted", "masked"]
@@ -39,7 +39,7 @@ PATTERNS = 4
 INPUT_CHANNELS: Mapping[GeneratorInput, int] = {
     "map": 1,
     "source": 3,
-    "moved": 3,
+    "warped": 3,
     "isp": 3 * PATTERNS,
 }
 
@@ -76,14 +76,14 @@ class GeneratorSpec(Spec):
     """Channels after each halving."""
     inputs: tuple[GeneratorInput, ...] = ("map", "source", "isp")
     """What is stacked: 1 + 3 + 12 = 16 channels; [map, isp] has the 13 of live speech portraits.
-    moved = the source once more, where the frame's head is, without its mouth (not published)."""
+    warped = the source once more, pulled by its landmarks to the frame's (not published)."""
     upsampling: Upsampling | None = None
     """null = the variant's own: transposed convolutions for small, nearest for the others."""
     norm: Norm = "batch"
     """batch wants four samples or more at a time on each worker; instance does not care."""
     composition: Composition = "painted"
     """painted = the network makes every pixel (published); masked = it also says where it paints,
-    and elsewhere source or moved source show through: what only moves need not be learnt."""
+    and elsewhere source or warped source show through: what only moves need not be learnt."""
     map: FacialMapSpec = FacialMapSpec()
 
     @property
@@ -94,7 +94,7 @@ class GeneratorSpec(Spec):
     @property
     def shown(self) -> tuple[GeneratorInput, ...]:
         """The inputs that may show through what is painted."""
-        return tuple(one for one in self.inputs if one in ("source", "moved"))
+        return tuple(one for one in self.inputs if one in ("source", "warped"))
 
     def channels_of(self, name: GeneratorInput) -> slice:
         """Where an input lies among the stacked ones."""
@@ -115,7 +115,7 @@ class GeneratorSpec(Spec):
             raise ValueError("inputs must name map, and each input once")
         if self.composition == "masked" and not self.shown:
             raise ValueError(
-                "composition masked shows source or moved beside what it paints; "
+                "composition masked shows source or warped beside what it paints; "
                 "inputs names neither"
             )
         return self

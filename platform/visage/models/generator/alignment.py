@@ -1,4 +1,4 @@
-"""Bringing one face's picture to where another face is: the best similarity, and the warp.
+"""Bringing one face's picture to where another face is, by the best similarity.
 
 A similarity of the plane is one complex number times a point plus another: q = a · p + b, |a| the
 scale and arg(a) the turn. The best one over matched points has a closed form, so whole batches are
@@ -7,32 +7,17 @@ solved without iterations (Umeyama, 1991, in two dimensions).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.amp.autocast_mode import autocast
 from torch.nn import functional as F
 
-from visage.landmarks import EYES, MOUTH, NOSE
-
-__all__ = ["FacePlaces", "Similarity", "fit_similarity", "moved_with_head", "warped"]
+__all__ = ["Similarity", "fit_similarity", "warped"]
 
 Similarity = tuple[Tensor, Tensor]
 """Factor a and shift b, complex, shape (N,) each."""
 
 _LEAST = 1e-6
-_MOUTH_ROOM, _MOUTH_BAND = 1.2, 0.02
-_STEADY = np.concatenate([NOSE, EYES])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FacePlaces:
-    """Landmarks of a source and of the frames it shall become, pixels, (N, 68, 2) each."""
-
-    source: Tensor
-    frame: Tensor
 
 
 def fit_similarity(moving: Tensor, fixed: Tensor) -> Similarity:
@@ -85,37 +70,3 @@ def warped(
         grid = (torch.view_as_real(origin) * 2 + 1) / size - 1
         mode = "nearest" if nearest else "bilinear"
         return F.grid_sample(pictures.float(), grid, mode, outside, align_corners=False)
-
-
-def moved_with_head(source: Tensor, places: FacePlaces) -> Tensor:
-    """The source as if its head had moved in the plane, its mouth taken out.
-
-    Moved by the similarity of eyes and nose, which speech does not move. An ellipse about both the
-    mouth that it had and the one that it shall have is 0: a mouth that is nearly right would be
-    left as it is, and must be painted instead.
-
-    Args:
-        source: (N, C, S, S).
-        places: Where its face is, and where it shall be.
-
-    Returns:
-        The same shape.
-    """
-    factor, shift = fit_similarity(places.source[:, _STEADY], places.frame[:, _STEADY])
-    moved = warped(source, (factor, shift))
-    had = torch.view_as_complex(places.source[:, MOUTH].float().contiguous())
-    had = torch.view_as_real(factor[:, None] * had + shift[:, None])
-    inside = _ellipse(torch.cat((had, places.frame[:, MOUTH].float()), 1), source.shape[-1])
-    return (moved * ~inside).to(source.dtype)
-
-
-def _ellipse(points: Tensor, size: int) -> Tensor:
-    """Which pixels lie in an ellipse somewhat wider than the points' extents, (N, 1, S, S)."""
-    low, high = points.amin(1), points.amax(1)
-    middle = (low + high) / 2
-    radius = _MOUTH_ROOM * (high - low) / 2 + _MOUTH_BAND * size
-    along = torch.arange(size, device=points.device, dtype=torch.float32)
-    x, y = (
-        ((along - middle[:, one, None]) / radius[:, one, None]).square() for one in (0, 1)
-    )  # (N, S) each
-    return (y[:, :, None] + x[:, None, :] <= 1)[:, None]

@@ -34,15 +34,18 @@ def composed(layers: Layers, shown: Sequence[Tensor]) -> Tensor:
         layers: Painted picture and shares.
         shown: The K pictures that show through, (N, 3, S, S) each.
     """
-    pictures = torch.stack([layers.painted, *shown], 1)
-    return (layers.shares[:, :, None] * pictures).sum(1)
+    shares = torch.split(layers.shares, 1, 1)
+    frame = shares[0] * layers.painted
+    for share, picture in zip(shares[1:], shown, strict=True):
+        frame = torch.addcmul(frame, share, picture)
+    return frame
 
 
 def enlarged(layers: Layers, size: int) -> Layers:
     """The same for a frame of another side, fp32; shares still add up to 1."""
     with autocast(layers.painted.device.type, enabled=False):
         to = (size, size)
-        return Layers(
-            painted=F.interpolate(layers.painted.float(), to, mode="bicubic").clamp(-1, 1),
-            shares=F.interpolate(layers.shares.float(), to, mode="bilinear"),
-        )
+        # nothing is reduced; torch's antialiased kernels are the fast ones on a CPU
+        painted = F.interpolate(layers.painted.float(), to, mode="bicubic", antialias=True)
+        shares = F.interpolate(layers.shares.float(), to, mode="bilinear", antialias=True)
+        return Layers(painted=painted.clamp_(-1, 1), shares=shares)

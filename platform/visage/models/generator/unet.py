@@ -4,8 +4,8 @@
 enlargement and 3x3 convolutions up, one or two residual blocks at each level. `small` is the U-Net
 of pix2pix (Isola et al., 2017) with 4x4 convolutions. Skips join equal sizes; the last layer is a
 tanh (models.md A.8). Beside what is published, the network may paint over the source through masks
-of its own, as GANimation does (Pumarola et al., 2018), the source standing still or moved with the
-head.
+of its own, as GANimation does (Pumarola et al., 2018), the source standing still or warped to the
+face that the frame shall show.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visage.errors import SpecError
-from visage.models.generator.alignment import FacePlaces, moved_with_head
 from visage.models.generator.composition import Layers, composed
+from visage.models.generator.face_warp import FaceWarp, warped_by
 from visage.specs.generator import INPUT_CHANNELS, GeneratorSpec, Upsampling
 
 __all__ = ["Generator", "normalization", "start_as_pix2pix"]
@@ -68,7 +68,12 @@ class Generator(nn.Module):
         return Layers(painted=painted, shares=shares)
 
     def stacked(
-        self, *, facial_map: Tensor, source: Tensor, patterns: Tensor, places: FacePlaces
+        self,
+        *,
+        facial_map: Tensor,
+        source: Tensor,
+        patterns: Tensor,
+        warp: FaceWarp | None = None,
     ) -> Tensor:
         """The spec's inputs, one above the other in its order.
 
@@ -76,14 +81,16 @@ class Generator(nn.Module):
             facial_map: (N, 1, S, S) in [0, 1].
             source: (N, 3, S, S) in [-1, 1].
             patterns: (N, 4, 3, S, S) in [-1, 1].
-            places: Where the source's face is, and where it shall be.
+            warp: From the source's face to the frame's; needed for `warped`.
 
         Raises:
-            SpecError: an input has another size or number of channels.
+            SpecError: an input has another size or number of channels, or the warp is missing.
         """
         given = {"map": facial_map, "source": source, "isp": patterns.flatten(1, 2)}
-        if "moved" in self.spec.inputs:
-            given["moved"] = moved_with_head(source, places)
+        if "warped" in self.spec.inputs:
+            if warp is None:
+                raise SpecError("generator input warped needs the warp of the face")
+            given["warped"] = warped_by(source, warp)
         for name in self.spec.inputs:
             wanted = (INPUT_CHANNELS[name], self.spec.size, self.spec.size)
             if given[name].shape[1:] != wanted:
