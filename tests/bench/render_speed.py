@@ -45,6 +45,7 @@ from visage_jobs.parts import part_specs
 __all__ = ["measure"]
 
 BATCH = 8
+BESIDE = "by its own thread's clock, all stages running beside each other"
 SIZES = (96, 256)
 """Of the preset, and of pictures that are shown as they are."""
 LARGE = 256
@@ -84,18 +85,21 @@ def _measured(folder: Path, size: int, *, quick: bool) -> list[Figure]:
     flop = _flop(head)
     stages = {
         name: [clip.frames / max(1e-9, clip.seconds[name]) for clip in clips]
-        for name in ("motion", "frames", "encoder")
+        for name in ("motion", "maps", "network", "frames", "encoder")
     }
     motion = [_motion_rate(head, portrait, sound, spec) for _ in clips]
     name = f"render {size}"
     return [
         figure(f"{name}, whole", taken["whole"], "frames/s", how=f"{how}; sound to finished file"),
         figure(f"{name}, motion alone", motion, "frames/s", how="sound to landmarks"),
-        figure(f"{name}, waiting for motion", stages["motion"], "frames/s",
-               how="made in a thread beside the pictures"),
-        figure(f"{name}, pictures", stages["frames"], "frames/s", how="facial map and generator"),
+        figure(f"{name}, motion", stages["motion"], "frames/s", how=BESIDE),
+        figure(f"{name}, maps", stages["maps"], "frames/s",
+               how=f"facial map and warp; {BESIDE}"),
+        figure(f"{name}, network", stages["network"], "frames/s", how=BESIDE),
+        figure(f"{name}, putting together", stages["frames"], "frames/s",
+               how=f"enlarging, and laying layers over one another; {BESIDE}"),
         figure(f"{name}, waiting for the encoder", stages["encoder"], "frames/s",
-               how="enlarging, handing over, and the end of the file"),
+               how="handing over, and the end of the file"),
         figure(f"{name}, generator alone", taken["alone"], "frames/s",
                how=f"batches of {BATCH}, a thread"),
         figure(f"{name}, generator's arithmetic", [rate * flop / 1e9 for rate in taken["alone"]],

@@ -6,7 +6,8 @@ on its own points alone: frames may be painted in any order, in batches of any s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -24,6 +25,23 @@ from visage.models.generator.face_warp import FacePlaces, FaceWarp, face_warp, w
 from visage.rendering.portrait import Portrait
 
 __all__ = ["FramePainter"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What the network sees of some frames."""
+
+    stacked: Tensor
+    """(N, input_channels, S, S)."""
+    warp: FaceWarp | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Painted:
+    """What the network made of them: pictures, or layers that are still to be put together."""
+
+    made: Tensor | Layers
+    warp: FaceWarp | None
 
 
 class FramePainter:
@@ -67,11 +85,28 @@ class FramePainter:
             points: Pixels of the generator, (T, 68, 2), or (T, 68 + 18, 2) with the shoulders after
                 the face.
         """
-        for some in torch.split(points, self._batch) if len(points) else ():
-            yield from self._painted(some)
+        return self.frames(self.layers(self.inputs([points])))
+
+    # The three steps, each to be drawn from by a thread of its own.
+
+    def inputs(self, points: Iterable[Tensor]) -> Iterator[Inputs]:
+        """What the network sees, batch by batch; faces in pieces as `paint` takes them."""
+        for piece in points:
+            for some in torch.split(piece, self._batch) if len(piece) else ():
+                yield self._inputs(some)
+
+    def layers(self, inputs: Iterable[Inputs]) -> Iterator[Painted]:
+        """What the network makes of it."""
+        for some in inputs:
+            yield self._layers(some)
+
+    def frames(self, painted: Iterable[Painted]) -> Iterator[Image]:
+        """The frames one by one."""
+        for some in painted:
+            yield from self._frames(some)
 
     @torch.inference_mode()
-    def _painted(self, points: Tensor) -> Iterator[Image]:
+    def _inputs(self, points: Tensor) -> Inputs:
         count = len(points)
         torso = points[:, POINTS:] if self._spec.map.torso and points.shape[1] > POINTS else None
         face = points[:, :POINTS].to(self._device)
@@ -84,20 +119,30 @@ class FramePainter:
             source=self._source.expand(count, -1, -1, -1),
             patterns=self._patterns.expand(count, -1, -1, -1, -1),
             warp=warp,
-        ).contiguous(memory_format=self._layout)
+        )
+        return Inputs(stacked=stacked.contiguous(memory_format=self._layout), warp=warp)
+
+    @torch.inference_mode()
+    def _layers(self, inputs: Inputs) -> Painted:
         with torch.autocast(self._device.type, enabled=self._device.type == "cuda"):
             if self._sharp is None:
-                made: Tensor = self._generator(stacked)
-            else:
-                made = self._composed(self._generator.layers(stacked), self._sharp, warp)
+                return Painted(made=self._generator(inputs.stacked), warp=inputs.warp)
+            return Painted(made=self._generator.layers(inputs.stacked), warp=inputs.warp)
+
+    @torch.inference_mode()
+    def _frames(self, painted: Painted) -> Iterator[Image]:
+        made = painted.made
+        if isinstance(made, Layers):
+            made = self._composed(made, painted.warp)
         levels = made.float().mul(127.5).add_(128).clamp_(0, 255).to(torch.uint8)  # to the nearest
         # (N, 3, S, S) -> (N, S, S, 3)
         for frame in levels.permute(0, 2, 3, 1).contiguous().cpu().numpy():
             yield _sized(frame, self._size)
 
-    def _composed(self, layers: Layers, sharp: Tensor, warp: FaceWarp | None) -> Tensor:
+    def _composed(self, layers: Layers, warp: FaceWarp | None) -> Tensor:
         """Frames of the wanted size, in which the portrait shows through as sharp as it is."""
-        shown = [sharp.expand(len(layers.painted), -1, -1, -1)] * len(self._spec.shown)
+        assert self._sharp is not None
+        shown = [self._sharp.expand(len(layers.painted), -1, -1, -1)] * len(self._spec.shown)
         if warp is not None:
             shown[self._spec.shown.index("warped")] = warped_by(shown[0], warp)
         return composed(enlarged(layers, self._size), shown)

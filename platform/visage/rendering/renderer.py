@@ -1,17 +1,18 @@
 """One video: portrait, sound and style in, an MP4 out, in memory that does not grow with length.
 
-    sound ─► motion at 60 Hz ─► pixels at fps (a thread) ─► generator ─► encoder (a thread)
+    sound ─► motion at 60 Hz, pixels at fps ─► maps ─► generator ─► frames ─► encoder
 
-Motion is made a chunk of sound at a time, frames go to the encoder as they are painted, and the
-sound is read from a file. The result is a function of the inputs, the model, the spec and its seed
-(models.md A.10).
+Each stage has a thread of its own, putting frames together that of the caller. Motion is made a
+chunk of sound at a time, all queues are short, and the sound is read from a file. The result is a
+function of the inputs, the model, the spec and its seed (models.md A.10).
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -39,7 +40,8 @@ __all__ = ["SMALLEST_VIDEO_PX", "RenderedClip", "iter_points", "render_clip", "v
 
 SMALLEST_VIDEO_PX = 256
 """Videos of smaller models are enlarged to this side, unless a size is given."""
-CHUNKS_AHEAD = 2
+CHUNKS_AHEAD = BATCHES_AHEAD = 2
+WAITING = "waiting"
 Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
 """Told frames done and frames in all."""
@@ -57,8 +59,8 @@ class RenderedClip:
     duration_s: float
     """Of the sound."""
     seconds: dict[str, float]
-    """Where the time went: waiting for motion, frames (map and generator), waiting for the encoder,
-    all."""
+    """Where the time went: motion, maps (and warps), network, frames (put together), encoder
+    (waiting for it), which run beside each other; all, by the clock."""
 
 
 def video_size(head: TalkingHead, spec: RenderSpec) -> int:
@@ -118,17 +120,23 @@ def render_clip(
         preset=spec.preset, tags=tags or {},
     )  # fmt: skip
     done = 0
-    motion = iter_points(head, portrait, sound, style, spec)
-    with made_ahead(motion, depth=CHUNKS_AHEAD) as chunks, sink:
-        while (points := clock.next("motion", chunks)) is not None:
-            frames = painter.paint(points)
-            while (frame := clock.next("frames", frames)) is not None:
-                with clock.timed("encoder"):
-                    sink.put(frame)
-                done += 1
-                progress(done, total)
-        began = time.perf_counter()
-    clock.seconds["encoder"] = clock.seconds.get("encoder", 0.0) + time.perf_counter() - began
+    with ExitStack() as stack:
+
+        def beside(stage: str, items: Iterator[Item], depth: int) -> Iterator[Item]:
+            ahead = stack.enter_context(made_ahead(clock.over(stage, items), depth=depth))
+            return clock.over(WAITING, ahead)
+
+        motion = iter_points(head, portrait, sound, style, spec)
+        points = beside("motion", motion, CHUNKS_AHEAD)
+        inputs = beside("maps", painter.inputs(points), BATCHES_AHEAD)
+        layers = beside("network", painter.layers(inputs), BATCHES_AHEAD)
+        stack.enter_context(clock.timed("encoder"))
+        stack.enter_context(sink)
+        for frame in clock.over("frames", painter.frames(layers)):
+            sink.put(frame)
+            done += 1
+            progress(done, total)
+    del clock.seconds[WAITING]
     return RenderedClip(
         path=out,
         frames=sink.frames,
@@ -163,22 +171,33 @@ class _Placing:
 
 
 class _Clock:
-    """Seconds by stage."""
+    """Seconds by stage, each without the stages within it, whatever thread they run in."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._local = threading.local()
 
-    def next(self, stage: str, items: Iterator[Item]) -> Item | None:
-        """The next item, its making counted; None at the end."""
-        with self.timed(stage):
-            return next(items, None)
+    def over(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, their making counted."""
+        source = iter(items)
+        while True:
+            with self.timed(stage):
+                item = next(source, None)
+            if item is None:
+                return
+            yield item
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Count what the body takes."""
+        running: list[float] = self._local.__dict__.setdefault("running", [])
         began = time.perf_counter()
+        running.append(0.0)
         try:
             yield
         finally:
             spent = time.perf_counter() - began
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+            own = spent - running.pop()
+            if running:
+                running[-1] += spent
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + own

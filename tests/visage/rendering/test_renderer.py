@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import pytest
 import torch
 from tiny_talking_head import FACE, DrawnFaces, tiny_card, tiny_head
 
+from visage.errors import MediaError
 from visage.inference.talking_head import TalkingHead
 from visage.media.video import iter_frames, probe_video
+from visage.rendering.painter import FramePainter
 from visage.rendering.portrait import Portrait, read_portrait
 from visage.rendering.renderer import iter_points, render_clip
 from visage.rendering.sound import Sound
+from visage.rendering.speaking import SpeakingMotion
 from visage.specs.render import RenderSpec
 
 FAST = {"preset": "ultrafast", "crf": 30, "size": 64}
@@ -91,7 +95,7 @@ def test_a_finished_file_has_the_sound_the_frames_and_what_it_says_of_itself(
         assert float(audio.duration * audio.time_base) == pytest.approx(1.5, abs=0.03)
         assert video.average_rate == Fraction(25)
         assert (video.codec.canonical_name, audio.codec.canonical_name) == ("h264", "aac")
-    assert set(clip.seconds) == {"motion", "frames", "encoder", "all"}
+    assert set(clip.seconds) == {"motion", "maps", "network", "frames", "encoder", "all"}
 
 
 def test_the_same_inputs_give_the_same_frames(head, portrait, tmp_path: Path):
@@ -101,6 +105,33 @@ def test_the_same_inputs_give_the_same_frames(head, portrait, tmp_path: Path):
         render_clip(head, portrait, _sound(0.5), head.style(None), tmp_path / name, spec)
         films.append(np.stack(list(iter_frames(tmp_path / name))))
     np.testing.assert_array_equal(*films)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["SpeakingMotion.push", "FramePainter._inputs", "FramePainter._layers", "FramePainter._frames"],
+)
+def test_what_goes_wrong_in_any_stage_is_told_and_nothing_stays_behind(
+    head, portrait, tmp_path: Path, stage, monkeypatch
+):
+    """Each stage runs in a thread of its own, before and behind others."""
+    owner, method = stage.split(".")
+    place = {"SpeakingMotion": SpeakingMotion, "FramePainter": FramePainter}[owner]
+    real, calls = getattr(place, method), []
+
+    def fails(self, *given):
+        calls.append(1)
+        if len(calls) == 3:
+            raise MediaError("corrupt", stage)
+        return real(self, *given)
+
+    monkeypatch.setattr(place, method, fails)
+    before = threading.active_count()
+    spec = RenderSpec.parse({**FAST, "batch": 2, "chunk_s": 0.2})
+    with pytest.raises(MediaError, match=stage):
+        render_clip(head, portrait, _sound(2.0), head.style(None), tmp_path / "a.mp4", spec)
+    assert list(tmp_path.iterdir()) == []
+    assert threading.active_count() == before
 
 
 def test_another_style_shows_other_pictures(head, portrait, tmp_path: Path):
