@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.amp.autocast_mode import autocast
 from torch.nn import functional as F
 
-from visage.landmarks import EYES, INNER_LIP, INNER_LIP_PAIRS, NOSE
+from visage.landmarks import EYES, INNER_LIP, NOSE
 from visage.models.facial_map import share_inside
 from visage.models.generator.alignment import fit_similarity
 
@@ -26,7 +26,6 @@ _GRID = 64  # spots along a side; between them the warp is interpolated
 _SOFTNESS, _REACH = 3e-3, 0.5  # in sizes of the face: where weights level off, and die away
 _DARK = -0.8  # of [-1, 1]: a mouth inside
 _LEAST = 1e-6
-_UPPER, _LOWER = (list(one) for one in zip(*INNER_LIP_PAIRS, strict=True))
 _STEADY = np.concatenate([NOSE, EYES])
 
 
@@ -46,8 +45,8 @@ class FaceWarp:
     """The similarity of the whole picture, as a matrix for (x, y, 1), (N, 2, 3)."""
     pull: Tensor
     """What is added around each landmark, x and y on a grid, (N, 2, G, G)."""
-    hidden: Tensor
-    """How dark each pixel of the frame is for lying between lips that hid it, (N, 1, S, S)."""
+    inside: Tensor
+    """How much of each pixel of the frame lies between the lips, (N, 1, S, S) in [0, 1]."""
 
 
 def face_warp(places: FacePlaces, size: int) -> FaceWarp:
@@ -70,22 +69,8 @@ def face_warp(places: FacePlaces, size: int) -> FaceWarp:
         return FaceWarp(
             head=torch.stack([torch.stack(row, 1) for row in rows], 1),
             pull=_spread(source - torch.view_as_real(turned), frame).movedim(3, 1),
-            hidden=_hidden(source / factor.abs()[:, None, None], frame)[:, None, None, None]
-            * share_inside(places.frame[:, INNER_LIP].float(), size)[:, None],
+            inside=share_inside(places.frame[:, INNER_LIP].float(), size)[:, None],
         )
-
-
-def _hidden(source: Tensor, frame: Tensor) -> Tensor:
-    """Share of the frame's opening by which it is wider than the source's, (N,) in [0, 1].
-
-    Teeth that a source shows are pulled along; closed lips show nothing that could be.
-    """
-    had, has = (
-        torch.linalg.vector_norm(one[:, _LOWER] - one[:, _UPPER], dim=2).mean(1)
-        for one in (source, frame)
-    )
-    wider: Tensor = 1 - had / has.clamp_min(_LEAST)
-    return wider.clamp(0, 1)
 
 
 def _spread(vectors: Tensor, points: Tensor) -> Tensor:
@@ -106,10 +91,11 @@ def _spread(vectors: Tensor, points: Tensor) -> Tensor:
 
 
 def warped_by(pictures: Tensor, warp: FaceWarp) -> Tensor:
-    """Pictures pulled to where the frame's face is, dark where lips open that were closed.
+    """Pictures pulled to where the frame's face is, dark between the lips.
 
     What lies behind lips cannot be pulled from them; dark is what is nearest to it, and the rest
-    must be painted.
+    must be painted. That goes for lips that were open as well: what is nearly right would be left
+    as it is, and painting teeth never learnt.
 
     Args:
         pictures: (N, C, S, S) in [-1, 1], of any side.
@@ -124,7 +110,7 @@ def warped_by(pictures: Tensor, warp: FaceWarp) -> Tensor:
         origin = F.affine_grid(warp.head, shape, align_corners=False)
         origin = origin + _resized(warp.pull, to).movedim(1, 3)
         pulled = F.grid_sample(pictures.float(), origin, "bilinear", "border", align_corners=False)
-        return torch.lerp(pulled, pulled.new_full((), _DARK), _resized(warp.hidden, to))
+        return torch.lerp(pulled, pulled.new_full((), _DARK), _resized(warp.inside, to))
 
 
 def _resized(values: Tensor, to: Sequence[int]) -> Tensor:
