@@ -53,22 +53,29 @@ def head_sentence(found: HeadEvaluation) -> str:
 
 
 def _score_table(found: HeadEvaluation) -> ScoreTable:
-    shown = ("generated", "frozen", "mean", "truth")
+    shown = ("generated", "frozen", "mean", "painted", "truth")
     rows = []
     for column in COLUMNS:
         cells = []
         for name in shown:
-            one = found.subjects[name].get(column.name)
+            one = found.subjects.get(name, {}).get(column.name)
             cells.append("" if one is None else f"{one.mean:.3g} ± {one.deviation:.2g}")
         arrow = "↑" if column.better == "higher" else "↓"
         rows.append((f"{column.title} {arrow}", cells))
     return ScoreTable(
         title="Unseen people, against the truth",
-        columns=("generated", "frozen face", "mean motion", "the truth itself"),
+        columns=(
+            "generated",
+            "frozen face",
+            "mean motion",
+            "true motion, painted",
+            "the truth itself",
+        ),
         rows=rows,
         hint=f"Mean and standard deviation over {found.clips} clips; landmarks in pixels of 512. "
         "Arrows say which way is better; r is the correlation of the opening of the mouth, seen r "
-        "and seen gain are what is left of it in the pictures: mouths are looked for in them.",
+        "and seen gain are what is left of it in the pictures, in which mouths are looked for. The "
+        "last two columns say what pictures can show: painted from true landmarks, and true ones.",
     )
 
 

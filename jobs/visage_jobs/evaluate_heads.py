@@ -56,6 +56,7 @@ __all__ = ["HeadEvaluationJob", "evaluate_head", "plan_head_evaluation"]
 
 EXPERIMENT = "talking-head-evaluation"
 SHEET_COLUMNS = 8
+SHOWN = ("truth", "painted", "generated", "frozen")
 QUALITY = 88
 SCORES = pa.schema(
     [
@@ -183,7 +184,7 @@ class ClipActor:
             return {"told": json.dumps({"key": key, "skipped": str(err)}), "strip": b""}
         strip = b""
         if item["with_strip"]:
-            shown = {name: said.pictures[name] for name in SUBJECTS[:3]}
+            shown = {name: said.pictures[name] for name in SHOWN}
             title = f"{key}  {style.name}"
             columns = min(SHEET_COLUMNS, self._spec.frames)
             strip = encode_jpeg(contact_strip(title, shown, columns=columns), 95)

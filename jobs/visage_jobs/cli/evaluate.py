@@ -195,11 +195,14 @@ def _head_table(found: HeadEvaluation, title: str, numbers: tuple[str, ...]) -> 
     names = {
         "truth": "truth",
         "generated": "generated",
+        "painted": "true motion, painted",
         "frozen": "frozen face",
         "mean": "mean face",
     }
     for subject, name in names.items():
-        spreads = found.subjects[subject]
+        spreads = found.subjects.get(subject, {})
+        if not any(one.name in spreads for one in columns):
+            continue
         cells = (
             f"{spreads[one.name].mean:.2f} ± {spreads[one.name].deviation:.2f}"
             if one.name in spreads else "-"

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from visage.data.clip_rows import FPS, ClipArrays, unpack_clip
 from visage.errors import DataError
@@ -46,7 +47,9 @@ from visage.specs.render import RenderSpec
 
 __all__ = ["SUBJECTS", "HeldOutClip", "SaidAgain", "say_again"]
 
-SUBJECTS = ("truth", "generated", "frozen", "mean")
+SUBJECTS = ("truth", "generated", "painted", "frozen", "mean")
+"""painted = the true landmarks, painted by the model: what its pictures can show, however it moves.
+"""
 Floats = NDArray[np.float32]
 INT16 = 32767.0
 SHARP_FRAMES = 8
@@ -124,11 +127,11 @@ class SaidAgain:
     """A clip and its generated and still counterparts."""
 
     points: dict[str, Floats]
-    """Subject → landmarks in pixels of 512 at 60 Hz, (T, 68, 2)."""
+    """Subject → landmarks in pixels of 512 at 60 Hz, (T, 68, 2); `painted` has the truth's."""
     pictures: dict[str, list[Image]]
     """Subject → frames; of `frozen` and `mean` the one that they show all the time."""
     shown_points: dict[str, Floats]
-    """`truth` and `generated` → where the face of each of their frames should be, in its pixels."""
+    """`truth`, `generated`, `painted` → where the face of each frame should be, in its pixels."""
 
     def scores(self, follower: FaceFollower | None = None) -> dict[str, Scores]:
         """Subject → columns of the tables; of the truth only what its pictures show.
@@ -142,11 +145,12 @@ class SaidAgain:
         true = self.points["truth"]
         sharp = {name: _evenly(pictures, SHARP_FRAMES) for name, pictures in self.pictures.items()}
         found = {"truth": {"cpbd": sharpness(sharp["truth"])}}
-        for name in SUBJECTS[1:]:
+        found["painted"] = {"cpbd": sharpness(sharp["painted"])}
+        for name in ("generated", "frozen", "mean"):
             found[name] = head_scores_of_clip(true, self.points[name], sharp[name])
         if follower is not None:
             told = openings_of(self.shown_points["truth"], self.pictures["truth"][0].shape[0])
-            for name in ("truth", "generated"):
+            for name in self.shown_points:
                 seen = seen_openings(follower, self.pictures[name], self.shown_points[name])
                 found[name] |= seen_scores(told, seen)
         return found
@@ -179,6 +183,7 @@ def say_again(
     shown_size = max(size, clip.size)  # as sharp as a renderer would show it
     painter = FramePainter(head, portrait, style, size=shown_size)
     at = torch.from_numpy(clip.picture_at[shown])
+    true = clip.arrays.points[clip.picture_at[shown]]
     mean = made[:1].clone()
     mean[0, :POINTS] = still.to(made.device)
     return SaidAgain(
@@ -191,14 +196,23 @@ def say_again(
         pictures={
             "truth": [decode_stored(clip.pictures[one]) for one in shown],
             "generated": list(painter.paint(made[at])),
+            "painted": list(
+                painter.paint(_with_shoulders(_scaled(true, clip.size, size), made[at]))
+            ),
             "frozen": [decode_stored(clip.neutral)],
             "mean": list(painter.paint(mean)),
         },
         shown_points={
-            "truth": clip.arrays.points[clip.picture_at[shown]],
+            "truth": true,
             "generated": _scaled(made[at, :POINTS].cpu().numpy(), size, shown_size),
+            "painted": _scaled(true, clip.size, shown_size),
         },
     )
+
+
+def _with_shoulders(faces: Floats, made: Tensor) -> Tensor:
+    """The faces, and after them the shoulders that the model made, if it makes any."""
+    return torch.cat([torch.from_numpy(faces).to(made.device), made[:, POINTS:]], 1)
 
 
 def _evenly(pictures: list[Image], most: int) -> list[Image]:

@@ -2,7 +2,7 @@
 
 <evaluation>/head_evaluation.json   schema visage.head_evaluation/1; written last, makes it whole
 <evaluation>/clips.parquet          one row for each clip and subject, with all columns
-<evaluation>/sheet.jpg              truth above generated above frozen, for a few clips
+<evaluation>/sheet.jpg              truth, painted, generated, frozen below one another; few clips
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class HeadEvaluation:
     """Sides of the true and of the generated pictures before both were brought to 512."""
     settings: Mapping[str, Any]
     subjects: Mapping[str, Mapping[str, Spread]]
-    """truth, generated, frozen, mean → column → mean and spread over clips."""
+    """truth, generated, painted (not in older ones), frozen, mean → column → mean and spread."""
     wins: Mapping[str, Mapping[str, int]]
     """frozen, mean → column → clips in which the generated one is strictly better."""
 
