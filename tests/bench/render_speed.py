@@ -49,6 +49,7 @@ BESIDE = "by its own thread's clock, all stages running beside each other"
 SIZES = (96, 256)
 """Of the preset, and of pictures that are shown as they are."""
 LARGE = 256
+PRODUCT = 1024
 
 
 def measure(folder: Path, *, quick: bool) -> list[Figure]:
@@ -79,7 +80,10 @@ def _measured(folder: Path, size: int, *, quick: bool) -> list[Figure]:
     def alone() -> float:
         return _network_rate(head, rounds=4 if quick else 40 if size < LARGE else 8)
 
-    taken = take_turns({"whole": whole, "alone": alone}, 1 if quick else 5)
+    def product() -> float:
+        return _product_rate(rounds=2 if quick else 10)
+
+    taken = take_turns({"whole": whole, "alone": alone, "product": product}, 1 if quick else 5)
     shown = f"{size} pixels" + (f" enlarged to {clips[0].size}" if clips[0].size > size else "")
     how = f"{sound.duration_s:.0f} s of sound, {shown}, 30 fps"
     flop = _flop(head)
@@ -104,6 +108,11 @@ def _measured(folder: Path, size: int, *, quick: bool) -> list[Figure]:
                how=f"batches of {BATCH}, a thread"),
         figure(f"{name}, generator's arithmetic", [rate * flop / 1e9 for rate in taken["alone"]],
                "GFLOP/s", how=f"{flop / 1e9:.2f} GFLOP a frame (2 for a multiply-add)"),
+        figure(f"{name}, generator at its floor", [rate / flop for rate in taken["product"]],
+               "frames/s", how="if each operation went as fast as in a matrix product here "
+               f"({np.median(taken['product']) / 1e9:.0f} GFLOP/s, a thread)"),
+        paired(f"{name}, generator alone by its floor", taken["alone"],
+               [rate / flop for rate in taken["product"]], how="share of what arithmetic allows"),
         paired(f"{name}, whole video by generator alone", taken["whole"], taken["alone"],
                how=how, goal=">= 0.85"),
     ]  # fmt: skip
@@ -121,6 +130,16 @@ def _flop(head: TalkingHead) -> int:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         head.generator.model(torch.zeros(1, spec.input_channels, spec.size, spec.size))
     return counter.get_total_flops()
+
+
+def _product_rate(*, rounds: int) -> float:
+    """FLOP a second of a square matrix product."""
+    one = torch.rand(PRODUCT, PRODUCT)
+    other = one @ one
+    start = time.perf_counter()
+    for _ in range(rounds):
+        torch.mm(one, one, out=other)
+    return rounds * 2 * PRODUCT**3 / (time.perf_counter() - start)
 
 
 def _head(folder: Path, size: int) -> TalkingHead:
