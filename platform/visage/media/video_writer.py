@@ -29,6 +29,7 @@ __all__ = ["write_video"]
 
 _AUDIO_CHUNK = 1024  # samples in one AAC frame
 _CHECKED_SAMPLES = 1 << 20  # looked at a time: sound may be a memory-mapped file of an hour
+_TREE_WIDTH_PX = 8 * 16  # of eight macroblocks
 _BT709 = 1  # the number of BT.709 in the H.264 tags
 
 
@@ -168,6 +169,10 @@ class _AudioFeed:
 def _video_stream(
     out: OutputContainer, width: int, height: int, rate: Fraction, options: dict[str, str]
 ) -> VideoStream:
+    if width % _TREE_WIDTH_PX:
+        # x264's macroblock tree works on eight blocks of a row at a time, and of what lies behind
+        # the last one it makes something else each time: equal frames gave unequal files
+        options = options | {"x264-params": "mbtree=0"}
     stream = out.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height = width + width % 2, height + height % 2
     stream.pix_fmt = "yuv420p"

@@ -24,7 +24,7 @@ from visage.models.generator.composition import Layers, composed, enlarged
 from visage.models.generator.face_warp import FacePlaces, FaceWarp, face_warp, warped_by
 from visage.rendering.portrait import Portrait
 
-__all__ = ["FramePainter"]
+__all__ = ["FramePainter", "Inputs", "Painted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ from visage.errors import MediaError, SpecError, StoreError
 from visage.media.audio import decode_audio, write_wav
 from visage.media.limits import VideoLimits
 from visage.media.video import iter_frames, probe_video, read_frame, write_video
+from visage.synth.spec import VoxCeleb2Spec
+from visage.synth.takes import shoot, takes_of
 
 Film = Callable[..., Path]
 KnownFrame = Callable[..., np.ndarray]
@@ -350,6 +352,20 @@ def test_the_index_stands_in_front_so_that_players_start_early(tmp_path: Path) -
     write_video(path, [np.zeros((16, 16, 3), np.uint8)] * 5, fps=25)
     body = path.read_bytes()
     assert 0 < body.find(b"moov") < body.find(b"mdat")
+
+
+@pytest.mark.parametrize("side", [160, 224, 240, 256])
+def test_the_same_frames_are_the_same_bytes_again(side: int, tmp_path: Path) -> None:
+    """Whatever lay in memory before."""
+    spec = VoxCeleb2Spec(identities=3, test_identities=0, seconds=1.5, size=side)
+    frames = list(shoot(spec, takes_of(spec)[-1]).frames())
+    rng, path, seen = np.random.default_rng(0), tmp_path / "out.mp4", set()
+    for _ in range(8):
+        memory = [rng.bytes(int(size)) for size in rng.integers(10, 2_000_000, 4)]
+        write_video(path, frames, fps=25, threads=1)
+        seen.add(path.read_bytes())
+        del memory
+    assert len(seen) == 1
 
 
 def test_frames_are_taken_one_by_one_not_collected(tmp_path: Path) -> None:
