@@ -25,7 +25,8 @@ def talking_part(done: TalkingDemo) -> TalkingPart:
             "everything works, not how good it can become."
         ),
         sheet_jpeg=_sheet(done.scores.uri),
-        sheet_caption="Clips of unseen people: the truth, its motion painted, what was generated, a frozen face.",
+        sheet_caption="Clips of unseen people: the truth, its motion painted, what was generated, "
+        "a frozen face.",
         tables=(_score_table(done.scores), _style_table(done), _parts_table(done)),
     )
 
