@@ -48,8 +48,7 @@ from visage.specs.render import RenderSpec
 __all__ = ["SUBJECTS", "HeldOutClip", "SaidAgain", "say_again"]
 
 SUBJECTS = ("truth", "generated", "painted", "frozen", "mean")
-"""painted = the true landmarks, painted by the model: what its pictures can show, however it moves.
-"""
+"""painted = the true landmarks, painted: what the model's pictures can show, however it moves."""
 Floats = NDArray[np.float32]
 INT16 = 32767.0
 SHARP_FRAMES = 8

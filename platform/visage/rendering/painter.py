@@ -21,7 +21,7 @@ from visage.landmarks import POINTS
 from visage.media.image import Image
 from visage.models.facial_map import draw_facial_map
 from visage.models.generator.composition import Layers, composed, enlarged
-from visage.models.generator.face_warp import FacePlaces, FaceWarp, face_warp, warped_by
+from visage.models.generator.face_warp import FacePlaces, FaceWarp, warped_by
 from visage.rendering.portrait import Portrait
 
 __all__ = ["FramePainter", "Inputs", "Painted"]
@@ -110,10 +110,8 @@ class FramePainter:
         count = len(points)
         torso = points[:, POINTS:] if self._spec.map.torso and points.shape[1] > POINTS else None
         face = points[:, :POINTS].to(self._device)
-        warp = None
-        if "warped" in self._spec.inputs:
-            places = FacePlaces(source=self._points.expand(count, -1, -1), frame=face)
-            warp = face_warp(places, self._own)
+        places = FacePlaces(source=self._points.expand(count, -1, -1), frame=face)
+        warp = self._generator.warp_to(places)
         stacked = self._generator.stacked(
             facial_map=self._drawn(face, torso),
             source=self._source.expand(count, -1, -1, -1),

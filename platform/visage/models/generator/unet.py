@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from visage.errors import SpecError
 from visage.models.generator.composition import Layers, composed
-from visage.models.generator.face_warp import FaceWarp, warped_by
+from visage.models.generator.face_warp import FacePlaces, FaceWarp, face_warp, warped_by
 from visage.specs.generator import INPUT_CHANNELS, GeneratorSpec, Upsampling
 
 __all__ = ["Generator", "normalization", "start_as_pix2pix"]
@@ -67,6 +67,10 @@ class Generator(nn.Module):
         shares = F.pad(x[:, 3:], (0, 0, 0, 0, 1, 0)).softmax(1)
         return Layers(painted=painted, shares=shares)
 
+    def warp_to(self, places: FacePlaces) -> FaceWarp | None:
+        """How the source must be pulled, if this generator looks at a warped one."""
+        return face_warp(places, self.spec.size) if "warped" in self.spec.inputs else None
+
     def stacked(
         self,
         *,
@@ -81,7 +85,7 @@ class Generator(nn.Module):
             facial_map: (N, 1, S, S) in [0, 1].
             source: (N, 3, S, S) in [-1, 1].
             patterns: (N, 4, 3, S, S) in [-1, 1].
-            warp: From the source's face to the frame's; needed for `warped`.
+            warp: From the source's face to the frame's, as `warp_to` gives it.
 
         Raises:
             SpecError: an input has another size or number of channels, or the warp is missing.

@@ -29,7 +29,7 @@ from visage.media.image import encode_png
 from visage.metrics.cpbd import BLOCK, cpbd
 from visage.models.facial_map import draw_facial_map
 from visage.models.generator import Generator, Judge
-from visage.models.generator.face_warp import FacePlaces, face_warp
+from visage.models.generator.face_warp import FacePlaces
 from visage.models.perceptual import PerceptualNet
 from visage.models.style_mapping import StyleMapping
 from visage.seeds import seed_of
@@ -112,12 +112,12 @@ class GeneratorRecipe:
             thickness_px=drawing.thickness_px, mouth_fill=drawing.mouth_fill,
             torso=arrays["torso"] if drawing.torso else None,
         )  # fmt: skip
-        warp = None
-        if "warped" in self.spec.model.inputs:
-            places = FacePlaces(source=arrays["source_points"], frame=arrays["points"])
-            warp = face_warp(places, self.spec.model.size)
+        places = FacePlaces(source=arrays["source_points"], frame=arrays["points"])
         stacked = self._generator.stacked(
-            facial_map=facial_map, source=source, patterns=patterns, warp=warp
+            facial_map=facial_map,
+            source=source,
+            patterns=patterns,
+            warp=self._generator.warp_to(places),
         )
         return {
             "conditions": stacked.contiguous(memory_format=self._layout),
