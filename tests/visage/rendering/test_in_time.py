@@ -53,7 +53,7 @@ class _ShowsMouth(torch.nn.Module):
 
     def __init__(self, net: torch.nn.Module) -> None:
         super().__init__()
-        self.stacked = net.stacked
+        self.stacked, self.warp_to = net.stacked, net.warp_to
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         drawn = inputs[:, 0, 16:]
