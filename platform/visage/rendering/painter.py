@@ -43,6 +43,13 @@ class Painted:
     made: Tensor | Layers
     warp: FaceWarp | None
 
+    def singly(self) -> Iterator[Painted]:
+        """The frames one by one."""
+        for at in range(len(self.made)):
+            one = slice(at, at + 1)
+            warp = None if self.warp is None else self.warp[one]
+            yield Painted(made=self.made[one], warp=warp)
+
 
 class FramePainter:
     """Paints one person in one style."""
@@ -103,7 +110,9 @@ class FramePainter:
     def frames(self, painted: Iterable[Painted]) -> Iterator[Image]:
         """The frames one by one."""
         for some in painted:
-            yield from self._frames(some)
+            # what a frame needs fits into a CPU's cache; what a batch needs does not
+            for few in some.singly() if self._device.type == "cpu" else [some]:
+                yield from self._frames(few)
 
     @torch.inference_mode()
     def _inputs(self, points: Tensor) -> Inputs:

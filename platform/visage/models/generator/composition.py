@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.amp.autocast_mode import autocast
-from torch.nn import functional as F
+
+from visage.models.enlarging import enlarged_to
 
 __all__ = ["Layers", "composed", "enlarged"]
 
@@ -25,6 +25,12 @@ class Layers:
     """(N, 3, S, S) in [-1, 1]."""
     shares: Tensor
     """Of the painted picture and of each that shows through, (N, 1 + K, S, S)."""
+
+    def __len__(self) -> int:
+        return len(self.painted)
+
+    def __getitem__(self, some: slice) -> Layers:
+        return Layers(painted=self.painted[some], shares=self.shares[some])
 
 
 def composed(layers: Layers, shown: Sequence[Tensor]) -> Tensor:
@@ -43,9 +49,5 @@ def composed(layers: Layers, shown: Sequence[Tensor]) -> Tensor:
 
 def enlarged(layers: Layers, size: int) -> Layers:
     """The same for a frame of another side, fp32; shares still add up to 1."""
-    with autocast(layers.painted.device.type, enabled=False):
-        to = (size, size)
-        # nothing is reduced; torch's antialiased kernels are the fast ones on a CPU
-        painted = F.interpolate(layers.painted.float(), to, mode="bicubic", antialias=True)
-        shares = F.interpolate(layers.shares.float(), to, mode="bilinear", antialias=True)
-        return Layers(painted=painted.clamp_(-1, 1), shares=shares)
+    painted = enlarged_to(layers.painted.float(), size, "bicubic").clamp(-1, 1)
+    return Layers(painted=painted, shares=enlarged_to(layers.shares.float(), size, "bilinear"))

@@ -7,7 +7,6 @@ between the lips, above all. A warp holds for pictures of every size: it is work
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch.amp.autocast_mode import autocast
 from torch.nn import functional as F
 
 from visage.landmarks import EYES, INNER_LIP, NOSE
+from visage.models.enlarging import enlarged_to
 from visage.models.facial_map import share_inside
 from visage.models.generator.alignment import fit_similarity
 
@@ -48,6 +48,9 @@ class FaceWarp:
     inside: Tensor
     """How much of each pixel of the frame lies between the lips, (N, 1, S, S) in [0, 1]."""
 
+    def __getitem__(self, some: slice) -> FaceWarp:
+        return FaceWarp(head=self.head[some], pull=self.pull[some], inside=self.inside[some])
+
 
 def face_warp(places: FacePlaces, size: int) -> FaceWarp:
     """How a source must be pulled so that its face becomes the frame's.
@@ -68,13 +71,13 @@ def face_warp(places: FacePlaces, size: int) -> FaceWarp:
         rows = (factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)
         return FaceWarp(
             head=torch.stack([torch.stack(row, 1) for row in rows], 1),
-            pull=_spread(source - torch.view_as_real(turned), frame).movedim(3, 1),
+            pull=_spread(source - torch.view_as_real(turned), frame),
             inside=share_inside(places.frame[:, INNER_LIP].float(), size)[:, None],
         )
 
 
 def _spread(vectors: Tensor, points: Tensor) -> Tensor:
-    """Vectors at points of [-1, 1]² to vectors on a grid over it, (N, P, 2) twice to (N, G, G, 2).
+    """Vectors at points of [-1, 1]² to vectors on a grid over it, (N, P, 2) twice to (N, 2, G, G).
 
     The squared distances along each axis are few, and their sums are those of all spots.
     """
@@ -82,12 +85,13 @@ def _spread(vectors: Tensor, points: Tensor) -> Tensor:
     size = torch.linalg.vector_norm(points - points.mean(1, keepdim=True), dim=2).mean(1)
     unit = size.clamp_min(_LEAST)[:, None, None]
     across, down = (
-        ((spots[:, None] - points[:, None, :, axis]) / unit).square() for axis in (0, 1)
-    )  # (N, G, P) each
-    weights = (across[:, None] + (down + _SOFTNESS)[:, :, None]).rsqrt_()  # (N, G, G, P)
-    weights = weights.square().mul_(weights)
-    sums: Tensor = weights @ F.pad(vectors, (0, 1), value=1.0)[:, None]
-    return sums[..., :2] / (sums[..., 2:] + _REACH**-3)
+        ((spots - points[:, :, axis, None]) / unit).square() for axis in (0, 1)
+    )  # (N, P, G) each
+    weights = (across[:, :, None] + (down + _SOFTNESS)[..., None]).rsqrt_()  # (N, P, G, G)
+    weights = weights.square().mul_(weights).flatten(2)
+    sums = F.pad(vectors, (0, 1), value=1.0).mT @ weights  # (N, 3, G²)
+    pull: Tensor = sums[:, :2] / (sums[:, 2:] + _REACH**-3)
+    return pull.view(-1, 2, _GRID, _GRID)
 
 
 def warped_by(pictures: Tensor, warp: FaceWarp) -> Tensor:
@@ -104,17 +108,17 @@ def warped_by(pictures: Tensor, warp: FaceWarp) -> Tensor:
     Returns:
         The same shape, fp32.
     """
-    to = pictures.shape[2:]
+    side = pictures.shape[-1]
     with autocast(pictures.device.type, enabled=False):
-        shape = [len(pictures), 1, *to]
-        origin = F.affine_grid(warp.head, shape, align_corners=False)
-        origin = origin + _resized(warp.pull, to).movedim(1, 3)
+        origin = _origin(warp, side).movedim(1, 3)
         pulled = F.grid_sample(pictures.float(), origin, "bilinear", "border", align_corners=False)
-        return torch.lerp(pulled, pulled.new_full((), _DARK), _resized(warp.inside, to))
+        inside = enlarged_to(warp.inside, side, "bilinear")
+        return torch.lerp(pulled, pulled.new_full((), _DARK), inside)
 
 
-def _resized(values: Tensor, to: Sequence[int]) -> Tensor:
-    if values.shape[2:] == to:
-        return values
-    # the antialiased kernel is the fast one on a CPU, and means where a picture is smaller
-    return F.interpolate(values, tuple(to), mode="bilinear", antialias=True)
+def _origin(warp: FaceWarp, side: int) -> Tensor:
+    """Where each pixel of frames of a side comes from, in [-1, 1], (N, 2, S, S)."""
+    along = (2 * torch.arange(side, device=warp.head.device) + 1) / side - 1
+    x, y, shift = (warp.head[:, :, one, None] for one in range(3))  # (N, 2, 1) each
+    turned = (x * along)[:, :, None] + (y * along + shift)[..., None]
+    return turned.add_(enlarged_to(warp.pull, side, "bilinear"))

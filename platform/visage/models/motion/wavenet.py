@@ -88,12 +88,15 @@ def _gated(gates: Tensor, *, dim: int) -> Tensor:
     return wave.tanh() * gate.sigmoid()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Memory:
     """One layer's weights as matrices and what it has seen, newest overwriting oldest."""
 
     layer: _Layer
-    past_weight: Tensor  # (2C, 2C): columns for the old and for the new input
+    past: Tensor  # (2C, 2C): rows for the old and for the new input
+    past_bias: Tensor  # (2C,)
+    out: Tensor  # (C, C + skip); of the last layer (C, skip)
+    out_bias: Tensor
     ring: Tensor  # (dilation, N, C)
 
 
@@ -116,6 +119,7 @@ class WaveNetSteps:
         """(N, T, conditions) to (T, layers, N, 2C): what the steps need of it, all at once."""
         parts = [
             F.linear(condition, _matrix(one.layer.condition), one.layer.condition.bias)
+            + one.past_bias
             for one in self._memories
         ]
         # (layers, N, T, 2C) -> (T, layers, N, 2C)
@@ -129,8 +133,8 @@ class WaveNetSteps:
             layer, slot = memory.layer, self._at % memory.layer.dilation
             both = torch.cat([memory.ring[slot], hidden], dim=1)
             memory.ring[slot] = hidden
-            gates = F.linear(both, memory.past_weight, layer.past.bias) + condition
-            out = F.linear(_gated(gates, dim=1), _matrix(layer.out), layer.out.bias)
+            gates = torch.addmm(condition, both, memory.past)
+            out = torch.addmm(memory.out_bias, _gated(gates, dim=1), memory.out)
             residual, skip = layer.split(out, dim=1)
             skips = skip if skips is None else skips + skip
             hidden = hidden if residual is None else hidden + residual
@@ -141,17 +145,26 @@ class WaveNetSteps:
 
 
 def _memory(layer: _Layer, count: int) -> _Memory:
-    weight = layer.past.weight  # (2C, C, 2): tap 0 meets the older input
+    taps = layer.past.weight  # (2C, C, 2): tap 0 meets the older input
     return _Memory(
         layer=layer,
-        past_weight=torch.cat([weight[..., 0], weight[..., 1]], dim=1).contiguous(),
-        ring=weight.new_zeros(layer.dilation, count, layer.channels),
+        past=torch.cat([taps[..., 0], taps[..., 1]], dim=1).T.contiguous(),
+        past_bias=_bias(layer.past),
+        out=_matrix(layer.out).T.contiguous(),
+        out_bias=_bias(layer.out),
+        ring=taps.new_zeros(layer.dilation, count, layer.channels),
     )
 
 
 def _matrix(conv: nn.Conv1d) -> Tensor:
     """The weight of a convolution of width 1 as (out, in)."""
     return conv.weight[..., 0]
+
+
+def _bias(conv: nn.Conv1d) -> Tensor:
+    if conv.bias is None:
+        raise TypeError("a WaveNet's convolutions have biases")
+    return conv.bias
 
 
 def _pointwise(layers: nn.Sequential, values: Tensor) -> Tensor:
