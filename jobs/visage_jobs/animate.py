@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from visage.errors import MediaError, SpecError
+from visage.errors import MediaError, SpecError, about
 from visage.faces import ProviderName, open_provider
 from visage.faces.provider import FaceProvider
 from visage.inference.style_card import StyleCard
@@ -22,7 +22,7 @@ from visage.rendering.portrait import Portrait, portrait_for
 from visage.rendering.provenance import file_digest, provenance_tags
 from visage.rendering.renderer import RenderedClip, render_clip
 from visage.rendering.sound import Sound, open_sound
-from visage.rendering.style_clip import card_of_clip
+from visage.rendering.style_clip import card_of_clip, clip_spec_for
 from visage.specs.render import RenderSpec
 from visage_jobs.talking_heads import DEFAULT_MODEL, FoundHead, find_style, find_talking_head
 from visage_jobs.workspace import Workspace
@@ -139,9 +139,11 @@ def _style(
 ) -> StyleCard:
     if job.style_clip is None:
         return find_style(job.workspace, head, job.style)
-    card = card_of_clip(
-        job.style_clip, name=job.style_clip.stem, provider=provider, sandbox=sandbox
-    )
+    with about(job.style_clip):
+        card = card_of_clip(
+            job.style_clip, name=job.style_clip.stem, provider=provider, sandbox=sandbox,
+            spec=clip_spec_for(head),
+        )  # fmt: skip
     for template, share in card.missing():
         note(
             f"{job.style_clip}: shows no clear {template} (coverage {share:.0%}); the nearest "

@@ -3,15 +3,16 @@
 The clip gives five pictures (neutral and the four key motions) and a small change of the motion
 generator, fine-tuned on how the person in it moves (models.md A.9). A clip with sound is learnt
 from together with its sound; of one without, only the way of moving is taken, and the corpus that
-the model was put together with keeps the lips in time. The last quarter of the clip is held out:
-what is reported was measured on it.
+the model was put together with keeps the lips in time. The end of the clip is held out, a quarter
+of it and at least a window of training: what is reported was measured on it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 
 from visage.data.clip_builder import ClipRowMaker
-from visage.data.clip_rows import CLIP_ROWS, CLIP_SCHEMA, unpack_clip
+from visage.data.clip_rows import CLIP_ROWS, CLIP_SCHEMA, cut_row, unpack_clip
 from visage.data.manifest import Manifest, Shard
 from visage.data.records import Record, Split
 from visage.data.row_maker import Row
 from visage.data.shards import MANIFEST_NAME, ROWS_PART, shard_bytes
-from visage.errors import AlreadyExistsError, MediaError, SpecError
+from visage.errors import AlreadyExistsError, MediaError, SpecError, about
 from visage.faces import ProviderName, open_provider
 from visage.inference.style_card import (
     StyleCard,
@@ -36,8 +37,7 @@ from visage.inference.style_delta import load_style
 from visage.landmarks import POINTS
 from visage.media.sandbox import MediaSandbox
 from visage.rendering.provenance import file_digest
-from visage.rendering.style_clip import check_speaks
-from visage.specs.prepare import ClipPrepareSpec
+from visage.rendering.style_clip import check_speaks, clip_spec_for
 from visage.specs.style_transfer import StyleTransferTrainSpec
 from visage.store.base import join_uri
 from visage.store.commit import MARKER, commit
@@ -52,9 +52,14 @@ __all__ = ["StyleScoresTold", "TransferJob", "Transferred", "run_transfer"]
 Watch = Callable[[Mapping[str, Any]], None]
 Note = Callable[[str], None]
 HELD_OUT = 0.25
-SEGMENT_S = 3.1
-"""Of a row: a window of the small preset and what leads into it."""
+READ_S = 60.0
+"""A longer clip is read in parts of at least so much, and the end is that of the last one."""
+LEARNT_WINDOWS, COMPARED_WINDOWS = 3.0, 1.5
+"""Least lengths of the rows that are learnt from and compared with, in windows of training; what
+leads into a window is half as long with the small preset."""
 METRICS = ("sld", "slv", "smd")
+IDENTITY = "identity"
+"""In a card's metadata: digest of clip, model and settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +78,7 @@ class TransferJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StyleScoresTold:
-    """One style metric on the held-out end of the clip; lower is nearer to the style."""
+    """One style metric on the end of the clip, which was not learnt from; lower is nearer."""
 
     before: float
     after: float
@@ -91,13 +96,26 @@ class Transferred:
     """SLD, SLV, SMD."""
     run_uri: str
     seconds: float
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...]
+    """What a person should know: nothing was held out, or there was no sound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """The clip as a corpus of its own."""
+
+    uri: str
+    first: Row
+    """With the pictures of the style."""
+    is_heard: bool
+    is_held_out: bool
+    """Whether scores are of what was not learnt from."""
 
 
 def run_transfer(
     job: TransferJob, *, watch: Watch | None = None, note: Note = lambda text: None
 ) -> Transferred:
-    """Make a style; the same clip, name and model again give the style that stands.
+    """Make a style; the same clip, name, settings and model again give the style that stands.
 
     Raises:
         NotFoundError: no model.
@@ -108,15 +126,16 @@ def run_transfer(
     if not job.clip.is_file():
         raise SpecError(f"--clip {job.clip}: there is no such file")
     found = find_talking_head(job.workspace, job.model)
-    _check_name_is_free(job, found)
-    notes: list[str] = []
-    data_uri, rows = _rows_of_clip(job, notes)
+    standing = _standing(job, found)
+    clip = _prepared(job, found)
+    spec = _spec(job, found, clip)
+    trained_on = clip.uri if clip.is_heard else str(found.head.metadata["data"])
+    identity = hashlib.sha256(f"{spec.digest()}:{clip.uri}:{trained_on}".encode()).hexdigest()
+    if standing is not None and standing.metadata.get(IDENTITY, identity) != identity:
+        raise _taken(job)
+    notes = _notes(job, clip)
     for text in notes:
         note(text)
-    is_paired = bool(np.frombuffer(rows[0]["audio"], "<i2").any())
-    spec = _spec(job, found, data_uri, is_paired=is_paired)
-    trained_on = data_uri if is_paired else str(found.head.metadata["data"])
-    identity = hashlib.sha256(f"{spec.digest()}:{data_uri}:{trained_on}".encode()).hexdigest()
     done = run_train(
         TrainJob(
             recipe="style-transfer",
@@ -130,7 +149,7 @@ def run_transfer(
         watch=watch,
     )
     told = _told(done.means)
-    card = _card(job, rows, done.model_uri, told)
+    card = _card(job, clip.first, done.model_uri, told, identity=identity)
     uri = _saved(job, card)
     return Transferred(
         card=card,
@@ -138,19 +157,33 @@ def run_transfer(
         scores=told,
         run_uri=done.run_uri,
         seconds=sum(done.seconds.get(name, 0.0) for name in ("start_workers", "train")),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
-def _rows_of_clip(job: TransferJob, notes: list[str]) -> tuple[str, list[Row]]:
-    """The clip prepared as a corpus of its own: its first part to train on, its end to compare."""
-    spec = ClipPrepareSpec(segment_s=SEGMENT_S, faces=job.faces, without_sound="silence")
+def _notes(job: TransferJob, clip: _Prepared) -> tuple[str, ...]:
+    notes = []
+    if not clip.is_held_out:
+        notes.append(
+            f"{job.clip}: too short to hold a part out; scores are of what was learnt from"
+        )
+    if not clip.is_heard:
+        notes.append(
+            f"{job.clip}: there is no sound; only the way of moving is learnt, beside the clips "
+            "that the model was put together with"
+        )
+    return tuple(notes)
+
+
+def _prepared(job: TransferJob, found: FoundHead) -> _Prepared:
+    """The clip read and published: its first part to train on, its end to compare with."""
+    spec = clip_spec_for(found.head, segment_s=READ_S, faces=job.faces, without_sound="silence")
     provider = open_provider(job.faces)
     record = Record(
         key=job.clip.name, path=job.clip.name, kind="video", label=None, split="train",
         group=job.clip.stem, style=job.name,
     )  # fmt: skip
-    with MediaSandbox() as sandbox:
+    with MediaSandbox() as sandbox, about(job.clip):
         maker = ClipRowMaker(spec=spec, provider=provider, sandbox=sandbox)
         rows = maker.rows(record, job.clip.parent, {})
     shown = [unpack_clip(row) for row in rows]
@@ -159,48 +192,87 @@ def _rows_of_clip(job: TransferJob, notes: list[str]) -> tuple[str, list[Row]]:
         np.concatenate([one.pose for one in shown]),
         source=job.clip,
     )
-    kept = max(1, round(HELD_OUT * len(rows)))
-    train, held_out = (rows[:-kept], rows[-kept:]) if len(rows) > 1 else (rows, rows)
-    if train is held_out:
-        notes.append(
-            f"{job.clip}: too short to hold a part out; scores are of what was learnt from"
-        )
-    made_of = f"{file_digest(job.clip)}:{spec.digest()}:{provider.name}"
+    train, held_out = _parted(rows, _window(job))
+    made_of = f"{file_digest(job.clip)}:{spec.digest()}:{provider.name}:{len(train)}"
     uri = job.workspace.data(
         f"style-{job.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:10]}"
     )
+    source = {"root": str(job.clip), "layout": "clip"}
+    settings = {**spec.model_dump(mode="json"), "faces": provider.name}
+    _publish(uri, {"train": train, "val": held_out or train}, job.name, settings, source)
+    return _Prepared(
+        uri=uri,
+        first=rows[0],
+        is_heard=any(one.audio.any() for one in shown),
+        is_held_out=bool(held_out),
+    )
+
+
+def _window(job: TransferJob) -> int:
+    """Frames of a training sample."""
+    preset = find_preset(job.preset)
+    return StyleTransferTrainSpec.load(
+        preset, assignments=job.assignments, motion="-", style_clips="-"
+    ).window
+
+
+def _parted(rows: Sequence[Row], window: int) -> tuple[list[Row], list[Row]]:
+    """Rows to learn from and the end, which is empty if no window would be left to either."""
+    *before, last = rows
+    frames = int(last["frames"])
+    held_out = max(window, round(HELD_OUT * frames))
+    start = frames - held_out
+    if start < window and not before:
+        return [last], []
+    least = LEARNT_WINDOWS * window
+    learnt = [piece for row in before for piece in _pieces(row, 0, int(row["frames"]), least)]
+    return (
+        [*learnt, *_pieces(last, 0, start, least)],
+        _pieces(last, start, frames, COMPARED_WINDOWS * window),
+    )
+
+
+def _pieces(row: Row, start: int, stop: int, least: float) -> list[Row]:
+    """Equal parts of a span of a row, of so many frames at least unless the span is shorter."""
+    count = max(1, int((stop - start) / least))
+    bounds = np.linspace(start, stop, count + 1).round().astype(int).tolist()
+    return [cut_row(row, first, last) for first, last in pairwise(bounds)]
+
+
+def _publish(
+    uri: str,
+    parts: Mapping[Split, Sequence[Row]],
+    style: str,
+    settings: Mapping[str, Any],
+    source: Mapping[str, str],
+) -> None:
+    """Rows of each split as a prepared corpus of one shard each."""
     store = open_store(uri)
     shards: list[Shard] = []
-    counts: dict[str, dict[str, int]] = {}
-    parts: tuple[tuple[Split, Sequence[Row]], ...] = (("train", train), ("val", held_out))
-    for split, some in parts:
-        body = shard_bytes(pa.Table.from_pylist(list(some), schema=CLIP_SCHEMA))
-        made = commit(store, f"shards/{split}", {ROWS_PART: body}, metadata={"rows": len(some)})
+    for split, rows in parts.items():
+        body = shard_bytes(pa.Table.from_pylist(list(rows), schema=CLIP_SCHEMA))
+        made = commit(store, f"shards/{split}", {ROWS_PART: body}, metadata={"rows": len(rows)})
         part = made.parts[ROWS_PART]
         shards.append(
             Shard(
                 path=f"shards/{split}/{part.path}",
                 sha256=part.sha256,
-                rows=len(some),
+                rows=len(rows),
                 size_bytes=part.size_bytes,
                 split=split,
             )
         )
-        counts[split] = {job.name: len(some)}
     manifest = Manifest(
-        kind=CLIP_ROWS, classes=(), shards=tuple(shards),
-        settings={**spec.model_dump(mode="json"), "faces": provider.name},
-        source={"root": str(job.clip), "layout": "clip"}, counts=counts, rejected={},
+        kind=CLIP_ROWS, classes=(), shards=tuple(shards), settings=dict(settings),
+        source=dict(source), rejected={},
+        counts={split: {style: len(rows)} for split, rows in parts.items()},
     )  # fmt: skip
     store.replace(MANIFEST_NAME, manifest.to_json())
-    return uri, rows
 
 
-def _spec(
-    job: TransferJob, found: FoundHead, data_uri: str, *, is_paired: bool
-) -> StyleTransferTrainSpec:
+def _spec(job: TransferJob, found: FoundHead, clip: _Prepared) -> StyleTransferTrainSpec:
     head = found.head
-    if not is_paired and "data" not in head.metadata:
+    if not clip.is_heard and "data" not in head.metadata:
         raise MediaError(
             "no_audio",
             f"{job.clip}: without sound, a style is learnt beside the clips that the model was put "
@@ -211,9 +283,9 @@ def _spec(
         assignments=job.assignments,
         motion=join_uri(head.uri, "motion"),
         audio_encoder=None if head.audio_encoder is None else join_uri(head.uri, "audio-encoder"),
-        style_clips=data_uri,
+        style_clips=clip.uri,
         name=job.name,
-        anchor="paired" if is_paired else "frozen",
+        anchor="paired" if clip.is_heard else "frozen",
     )
 
 
@@ -228,9 +300,13 @@ def _told(scores: Mapping[str, float]) -> dict[str, StyleScoresTold]:
 
 
 def _card(
-    job: TransferJob, rows: Sequence[Row], delta_uri: str, told: Mapping[str, StyleScoresTold]
+    job: TransferJob,
+    row: Row,
+    delta_uri: str,
+    told: Mapping[str, StyleScoresTold],
+    *,
+    identity: str,
 ) -> StyleCard:
-    row = rows[0]
     return StyleCard(
         name=job.name,
         pictures=tuple(row["references"]),
@@ -240,6 +316,7 @@ def _card(
         metadata={
             "clip": job.clip.name,
             "clip_sha256": str(row["source_sha256"]),
+            IDENTITY: identity,
             "scores": {
                 name: {"before": one.before, "after": one.after, "scaled": one.scaled}
                 for name, one in told.items()
@@ -248,16 +325,17 @@ def _card(
     )
 
 
-def _check_name_is_free(job: TransferJob, found: FoundHead) -> None:
-    """Refuse in a second what else would be refused after minutes of training."""
+def _standing(job: TransferJob, found: FoundHead) -> StyleCard | None:
+    """The style of that name; refused in a second if it is of another clip or another model."""
     store = open_store(job.workspace.root)
     if store.stat(f"styles/{job.name}/{MARKER}") is None:
-        return
+        return None
     card = load_style_card(styles_uri(job.workspace, job.name))
     base = None if card.motion is None else card.motion.spec.base
     is_same_clip = card.metadata.get("clip_sha256") == file_digest(job.clip)
     if not is_same_clip or base != found.head.motion.digest:
         raise _taken(job)
+    return card
 
 
 def _saved(job: TransferJob, card: StyleCard) -> str:

@@ -23,6 +23,9 @@ A message says what is wrong, where, and what to do. User errors never show a tr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
 from typing import ClassVar, Literal
 
 __all__ = [
@@ -44,6 +47,7 @@ __all__ = [
     "TrackingError",
     "TrainingError",
     "VisageError",
+    "about",
 ]
 
 EXIT_FAILURE = 1
@@ -125,6 +129,17 @@ class MediaError(VisageError):
     def __reduce__(self) -> tuple[type[MediaError], tuple[str, str]]:
         """Keep the code when the error crosses a process boundary."""
         return (type(self), (self.code, str(self)))
+
+
+@contextmanager
+def about(source: object) -> Iterator[None]:
+    """A MediaError that leaves the body names the source, if it does not yet."""
+    try:
+        yield
+    except MediaError as err:
+        if PurePath(str(source)).name in str(err):
+            raise
+        raise MediaError(err.code, f"{source}: {err}") from None
 
 
 class SandboxError(VisageError):

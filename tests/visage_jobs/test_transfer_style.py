@@ -6,18 +6,24 @@ Training itself is `tests/visage/training`'s and the demo's; here another part s
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from drawn_people import talking, write_film
+from made_clips import made_clip
 from tiny_talking_head import publish_tiny_head
 
+from visage.data.clip_rows import FPS
+from visage.data.shards import ShardRows, load_manifest
 from visage.errors import MediaError, SpecError
 from visage.inference.style_card import load_style_card
 from visage.inference.style_delta import save_style, style_delta
-from visage.inference.talking_head import load_talking_head
+from visage.inference.talking_head import CLIP_MARGIN, load_talking_head
+from visage.rendering.style_clip import clip_spec_for
+from visage.specs.prepare import ClipPrepareSpec
 from visage.specs.style_transfer import StyleDeltaSpec
 from visage.store.open import open_store
 from visage_jobs import transfer_style
@@ -39,6 +45,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_film(root / "closed.mkv", talking(PERSON, 1) * FRAMES, sound=noise)
     write_film(root / "grey.mkv", [np.full((160, 160, 3), 90, np.uint8)] * FRAMES, sound=noise)
     write_film(root / "short.mkv", talking(PERSON, 10), sound=noise[:6_400])
+    write_film(root / "long.mkv", talking(PERSON, 2 * FRAMES), sound=np.tile(noise, 2))
     (root / "text.mkv").write_text("no film")
     return root
 
@@ -117,3 +124,64 @@ def test_a_style_stands_for_its_clip_and_another_clip_is_refused_before_training
     with pytest.raises(SpecError, match="was made of something else"):
         run_transfer(_job(workspace, films / "closed.mkv"))
     assert len(trained) == 2
+    with pytest.raises(SpecError, match="was made of something else"):
+        run_transfer(_job(workspace, films / "speaks.mkv", assignments=("max_steps=7",)))
+    assert len(trained) == 2
+
+
+def test_the_end_of_a_clip_is_compared_with_and_not_learnt_from(
+    films: Path, workspace: Workspace, trained: list[TrainJob]
+):
+    told: list[str] = []
+    done = run_transfer(_job(workspace, films / "long.mkv"), note=told.append)
+    assert told == list(done.notes) == []
+    manifest, store = load_manifest(trained[0].data_uri)
+    spans = {}
+    for split in ("train", "val"):
+        rows = ShardRows(manifest, store, split)
+        spans[split] = [
+            (float(start), float(start) + int(frames) / FPS)
+            for start, frames in zip(rows.column("start_s"), rows.column("frames"), strict=True)
+        ]
+    assert spans["train"][0][0] == 0
+    assert spans["train"][-1][1] == pytest.approx(spans["val"][0][0], abs=1e-6)
+    assert spans["val"][-1][1] == pytest.approx(2 * FRAMES / 25, abs=0.05)
+    assert trained[0].spec.anchor == "paired"
+
+
+def test_a_clip_too_short_to_hold_a_part_out_says_so(
+    films: Path, workspace: Workspace, trained: list[TrainJob]
+):
+    told: list[str] = []
+    windows = ("window=200",)
+    done = run_transfer(
+        _job(workspace, films / "speaks.mkv", assignments=windows), note=told.append
+    )
+    assert list(done.notes) == told
+    assert "too short to hold a part out" in told[0]
+
+
+@pytest.mark.parametrize("window", [30, 120, 240])
+@pytest.mark.parametrize("lengths", [(40,), (239,), (240,), (480,), (3000,), (3600, 3601)])
+def test_every_frame_is_either_learnt_from_or_compared_with(lengths: tuple[int, ...], window: int):
+    rows = [
+        {**made_clip(f"clip{at}", frames=frames, size=16), "clip": "c", "start_s": at * 60.0}
+        for at, frames in enumerate(lengths)
+    ]
+    learnt, compared = transfer_style._parted(rows, window)
+    total = sum(int(row["frames"]) for row in [*learnt, *compared])
+    assert total == sum(lengths)
+    if compared:
+        assert min(int(row["frames"]) for row in [*learnt, *compared]) >= min(window, *lengths)
+        held_out = sum(int(row["frames"]) for row in compared)
+        assert held_out == max(window, round(lengths[-1] / 4))
+        assert learnt[-1]["start_s"] < compared[0]["start_s"]
+    else:
+        assert sum(lengths) < 2 * window
+
+
+def test_a_style_is_framed_as_the_clips_that_the_model_was_trained_on(workspace: Workspace):
+    head = load_talking_head(f"{workspace.root}/head")
+    assert clip_spec_for(head).margin == ClipPrepareSpec().margin
+    wide = replace(head, metadata={**head.metadata, CLIP_MARGIN: 0.6})
+    assert clip_spec_for(wide, segment_s=9.0).margin == 0.6

@@ -205,7 +205,7 @@ class ClipRowMaker:
                 "start_s": start / FPS,
                 "images": [pictures[index] for index in inside],
                 "image_at": (at[inside] - start).tolist(),
-                **pack_clip(_cut(arrays, start, stop)),
+                **pack_clip(arrays.cut(start, stop)),
                 **shared,
             }
 
@@ -217,19 +217,6 @@ def _in_step(clip: TrackedClip, sound: Floats | None) -> tuple[float, Floats | N
         return 0.0, None
     late_s = clip.start_s - clip.info.audio_start_s  # of the picture
     return max(0.0, -late_s), sound[max(0, round(late_s * SAMPLE_RATE)) :]
-
-
-def _cut(arrays: ClipArrays, start: int, stop: int) -> ClipArrays:
-    first = start * SAMPLE_RATE // FPS
-    return ClipArrays(
-        audio=arrays.audio[first : first + (stop - start) * SAMPLE_RATE // FPS],
-        mel=arrays.mel[2 * start : 2 * stop],
-        landmarks=arrays.landmarks[start:stop],
-        mean=arrays.mean,
-        pose=arrays.pose[start:stop],
-        points=arrays.points[start:stop],
-        torso=None if arrays.torso is None else arrays.torso[start:stop],
-    )
 
 
 def _at_60_hz(track: Floats, times_s: Doubles, wanted_s: Doubles) -> Floats:

@@ -27,6 +27,7 @@ __all__ = [
     "SAMPLE_RATE",
     "SHOULDER_POINTS",
     "ClipArrays",
+    "cut_row",
     "pack_clip",
     "unpack_clip",
 ]
@@ -93,6 +94,19 @@ class ClipArrays:
         """Frames at 60 Hz."""
         return len(self.landmarks)
 
+    def cut(self, start: int, stop: int) -> ClipArrays:
+        """The frames [start, stop)."""
+        first = start * SAMPLE_RATE // FPS
+        return ClipArrays(
+            audio=self.audio[first : first + (stop - start) * SAMPLE_RATE // FPS],
+            mel=self.mel[MEL_PER_FRAME * start : MEL_PER_FRAME * stop],
+            landmarks=self.landmarks[start:stop],
+            mean=self.mean,
+            pose=self.pose[start:stop],
+            points=self.points[start:stop],
+            torso=None if self.torso is None else self.torso[start:stop],
+        )
+
 
 _SHAPES: dict[str, tuple[int, ...]] = {
     "mel": (MELS,),
@@ -138,6 +152,20 @@ def unpack_clip(row: Mapping[str, Any]) -> ClipArrays:
         torso=None if torso is None else _array(torso, (frames, SHOULDER_POINTS, 2)),
         **found,
     )
+
+
+def cut_row(row: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """The frames [start, stop) of a row as a row of their own."""
+    clip, begun_s = str(row["clip"]), float(row["start_s"]) + start / FPS
+    inside = [index for index, at in enumerate(row["image_at"]) if start <= at < stop]
+    return {
+        **row,
+        **pack_clip(unpack_clip(row).cut(start, stop)),
+        "key": f"{clip}@{begun_s:.2f}",
+        "start_s": begun_s,
+        "images": [row["images"][index] for index in inside],
+        "image_at": [row["image_at"][index] - start for index in inside],
+    }
 
 
 def _bytes(value: Floats, name: str) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visage.data.clip_rows import CLIP_ROWS
+from visage.data.records import Split
 from visage.data.shards import ShardRows, load_manifest
 from visage.errors import DataError
 from visage.landmarks import POINTS
@@ -32,25 +33,27 @@ class StyleClip:
     """Mean shape of its clip, (68, 3)."""
 
 
-def load_style_clips(uri: str, style: str | None) -> list[StyleClip]:
-    """The training split's segments of a style, in the order of the corpus.
+def load_style_clips(uri: str, style: str | None, *, split: Split = "train") -> list[StyleClip]:
+    """A split's segments of a style, in the order of the corpus; there may be none but in train.
 
     Args:
         uri: A prepared corpus of clips.
         style: What their `style` column says; None takes all.
 
     Raises:
-        DataError: another kind of corpus, or no such clip.
+        DataError: another kind of corpus, or no such clip in the training split.
     """
     manifest, store = load_manifest(uri)
     if manifest.kind != CLIP_ROWS:
         raise DataError(
             f"{uri}: rows of kind {manifest.kind}; a style is shown by {CLIP_ROWS} (visage prepare)"
         )
-    rows = ShardRows(manifest, store, "train")
+    if split != "train" and not manifest.rows(split):
+        return []
+    rows = ShardRows(manifest, store, split)
     styles = rows.column("style")
     chosen = [index for index, one in enumerate(styles) if style in (None, one)]
-    if not chosen:
+    if not chosen and split == "train":
         raise DataError(
             f"{uri}: no training clip of style {style!r}; there are "
             f"{', '.join(sorted(set(styles))) or 'none at all'}"

@@ -6,6 +6,7 @@ No sound is needed: what is looked for is a face at rest and the four key motion
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,22 @@ from visage.errors import MediaError
 from visage.faces.provider import FaceProvider
 from visage.faces.style_references import mouth_features
 from visage.inference.style_card import StyleCard
+from visage.inference.talking_head import CLIP_MARGIN, TalkingHead
 from visage.media.image import encode_jpeg
 from visage.media.sandbox import MediaSandbox
 from visage.specs.prepare import ClipPrepareSpec
 
-__all__ = ["LEAST_MOVEMENT", "card_of_clip", "check_speaks"]
+__all__ = ["LEAST_MOVEMENT", "card_of_clip", "check_speaks", "clip_spec_for"]
 
 LEAST_MOVEMENT = 0.02
 """Change of the opening of the mouth within a clip, in eye distances, below which nobody speaks."""
+
+
+def clip_spec_for(head: TalkingHead, **settings: Any) -> ClipPrepareSpec:
+    """How a clip is read for a model: framed as those that it was trained on were."""
+    margin = head.metadata.get(CLIP_MARGIN)
+    framing = {} if margin is None else {"margin": float(margin)}
+    return ClipPrepareSpec(**framing, **settings)
 
 
 def card_of_clip(

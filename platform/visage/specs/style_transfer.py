@@ -49,7 +49,7 @@ class StyleTransferTrainSpec(TrainSpec):
     """URI of the audio encoder that it was trained with; None if it hears mel frames."""
     style_clips: Place
     """URI of a prepared corpus (kind clips/1) whose training split shows the style; often that of
-    the data themselves."""
+    the data themselves. Scores compare with its validation split, if that shows the style too."""
     style: str | None = None
     """Only clips with this in their `style` column; None = all of style_clips."""
     name: str | None = None
@@ -110,7 +110,8 @@ class StyleTransferTrainSpec(TrainSpec):
     style_frames: int = Field(20_000, ge=1)
     """Most frames of the style kept in memory, thinned evenly."""
     compare_frames: int = Field(240, ge=20)
-    """Frames of a style clip that validation compares with."""
+    """Frames of a style clip that validation compares with, one that is not learnt from if there is
+    one."""
     compare_window: int = Field(20, ge=2)
     """Frames of the windows of SLD, SLV and SMD; fewer if fewer are generated."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 from made_clips import made_clip, write_clip_corpus
 
 from visage.data.clip_decoders import FrameDecoder, MotionDecoder, PairDecoder
-from visage.data.clip_rows import CLIP_SCHEMA, pack_clip, unpack_clip
+from visage.data.clip_rows import CLIP_SCHEMA, FPS, cut_row, pack_clip, unpack_clip
 from visage.data.feed import Decode, ShardFeed
 from visage.data.sampler import Sampler
 from visage.data.shards import ShardRows, load_manifest
@@ -50,6 +51,23 @@ def test_arrays_that_do_not_belong_together_are_refused(name: str, row: dict[str
     arrays = unpack_clip(row)
     with pytest.raises(DataError, match=r"clip row: \w+ has shape"):
         pack_clip(replace(arrays, **{name: getattr(arrays, name)[:-1]}))
+
+
+def test_the_parts_of_a_row_are_the_row(row: dict[str, object]) -> None:
+    whole = unpack_clip(row)
+    bounds = [0, 37, 38, 90, FRAMES]
+    named = {**row, "clip": "c", "start_s": 2.0}
+    parts = [cut_row(named, start, stop) for start, stop in pairwise(bounds)]
+    assert [part["frames"] for part in parts] == list(np.diff(bounds))
+    for name in ("landmarks", "mel", "pose", "points"):
+        joined = np.concatenate([getattr(unpack_clip(part), name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+    assert [body for part in parts for body in part["images"]] == row["images"]
+    places = [
+        start + at for part, start in zip(parts, bounds, strict=False) for at in part["image_at"]
+    ]
+    assert places == row["image_at"]
+    assert parts[1]["key"] == f"c@{2 + 37 / FPS:.2f}"
 
 
 def test_a_trajectory_with_nan_is_refused(row: dict[str, object]) -> None:

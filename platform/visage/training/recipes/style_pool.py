@@ -40,7 +40,11 @@ class StylePool:
     """Registered landmarks of all frames of the style clips, thinned evenly to a bound."""
 
     def __init__(self, spec: StyleTransferTrainSpec) -> None:
-        """Raises DataError if the clips do not show the style, or do not move."""
+        """Raises DataError if the clips do not show the style, or do not move.
+
+        What is compared with is of the validation split, which is not learnt from, where that one
+        shows the style for long enough; else it is of the training split.
+        """
         self._spec = spec
         clips = load_style_clips(spec.style_clips, spec.style)
         whole = torch.cat([_registered(clip) for clip in clips])
@@ -48,15 +52,21 @@ class StylePool:
             raise DataError(f"{spec.style_clips}: the landmarks do not move; they show no style")
         keep = np.linspace(0, len(whole) - 1, min(len(whole), spec.style_frames)).round()
         self.phi = whole[keep.astype(np.int64)]  # (M, 68, 3)
-        longest = max(clips, key=lambda clip: len(clip.landmarks))
-        if len(longest.landmarks) < spec.compare_window:
+        learnt = _longest(clips)
+        if len(learnt.landmarks) < spec.compare_window:
             raise DataError(
-                f"{spec.style_clips}: the longest style clip has {len(longest.landmarks)} frames, "
+                f"{spec.style_clips}: the longest style clip has {len(learnt.landmarks)} frames, "
                 f"fewer than compare_window={spec.compare_window}"
             )
-        start = max(0, len(longest.landmarks) - spec.compare_frames) // 2
-        self.clip = _registered(longest)[start : start + spec.compare_frames]  # (n, 68, 3)
-        self.mean = _in_eye_distances(longest.mean)  # (68, 3)
+        held_out = [
+            clip
+            for clip in load_style_clips(spec.style_clips, spec.style, split="val")
+            if len(clip.landmarks) >= spec.compare_window
+        ]
+        compared = _longest(held_out) if held_out else learnt
+        self.learnt = self._middle(learnt)  # (n, 68, 3)
+        self.clip = self._middle(compared)  # (n, 68, 3)
+        self.mean = _in_eye_distances(compared.mean)  # (68, 3)
 
     def probes(self) -> Tensor:
         """Frames on which f is watched, the same on every rank, (P, 68, 3)."""
@@ -86,8 +96,16 @@ class StylePool:
             self._on_mean(self.clip), self._on_mean(phi), windows=Windows(size=size)
         )
 
+    def _middle(self, clip: StyleClip) -> Tensor:
+        start = max(0, len(clip.landmarks) - self._spec.compare_frames) // 2
+        return _registered(clip)[start : start + self._spec.compare_frames]
+
     def _on_mean(self, phi: Tensor) -> NDArray[np.float64]:
         return (self.mean + phi.detach().float().cpu()).double().numpy()
+
+
+def _longest(clips: list[StyleClip]) -> StyleClip:
+    return max(clips, key=lambda clip: len(clip.landmarks))
 
 
 def _registered(clip: StyleClip) -> Tensor:

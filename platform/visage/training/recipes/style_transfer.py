@@ -163,7 +163,7 @@ class StyleTransferRecipe:
         if key not in self._baselines:
             one = {name: value[index : index + 1] for name, value in tensors.items()}
             (before,) = self._terms.generated(self.base.model, one).phi.cpu()
-            scaled = scaled_only(before, self._style.clip)
+            scaled = scaled_only(before, self._style.learnt)
             self._baselines[key] = self._style.distances(before), self._style.distances(scaled)
         return self._baselines[key]
 

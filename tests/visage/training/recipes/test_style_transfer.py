@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import av
+import pyarrow as pa
 import pytest
 import torch
 from made_clips import write_clip_corpus
 from tiny_style_transfer import CPU, TINY, style_batch, style_recipe, style_spec, write_motion
 
+from visage.data.clip_rows import CLIP_SCHEMA, unpack_clip
+from visage.data.shards import MANIFEST_NAME, ROWS_PART, load_manifest, shard_bytes
 from visage.errors import DataError, NotFoundError, SpecError
 from visage.inference.parts import load_part, save_part
 from visage.inference.style_delta import apply_style, load_style, style_delta
@@ -19,9 +23,11 @@ from visage.models.motion import MotionGenerator
 from visage.models.style_transfer import StyleFeatures
 from visage.specs.motion import MotionSpec
 from visage.specs.style_transfer import StyleDeltaSpec, StyleTransferTrainSpec
+from visage.store.commit import commit
 from visage.store.open import open_store
 from visage.training.host import SingleHost
 from visage.training.recipes.style_objectives import train_only_motion
+from visage.training.recipes.style_pool import StylePool
 from visage.training.session import run_training
 from visage.training.stepper import Stepper
 
@@ -72,6 +78,52 @@ def test_one_small_batch_is_learnt_and_its_style_with_it(clips, motion):
         after["sld_before"] == before["sld_before"] == pytest.approx(float(before["sld"]), rel=1e-5)
     )
     assert after["score"] == -after["sld"]
+
+
+def test_scores_compare_with_a_clip_that_is_not_learnt_from(motion, tmp_path):
+    """Only the validation split moves differently in the second corpus, and only scores differ."""
+    one, other = (
+        write_clip_corpus(tmp_path / name, train=2, val=2, test=0, size=32, frames=110)
+        for name in ("one", "other")
+    )
+    _stretch(other, "val", 2.0)
+    pools = [StylePool(style_spec(uri, motion)) for uri in (one, other)]
+    assert torch.equal(pools[0].phi, pools[1].phi)
+    assert torch.equal(pools[0].learnt, pools[1].learnt)
+    assert not torch.equal(pools[0].clip, pools[0].learnt)
+    torch.testing.assert_close(pools[1].clip, 2 * pools[0].clip, atol=1e-4, rtol=0)
+    assert pools[0].distances(pools[0].clip).sld == pytest.approx(0, abs=1e-6)
+    assert pools[1].distances(pools[0].clip).sld > 0.1
+
+
+def test_without_a_held_out_clip_of_the_style_scores_are_of_what_is_learnt(motion, tmp_path):
+    clips = write_clip_corpus(tmp_path / "clips", train=2, val=0, test=0, size=32, frames=110)
+    pool = StylePool(style_spec(clips, motion))
+    assert torch.equal(pool.clip, pool.learnt)
+
+
+def _stretch(uri: str, split: str, factor: float) -> None:
+    """Let everybody in a split move further from their mean shape."""
+    manifest, store = load_manifest(uri)
+    shards = []
+    for shard in manifest.shards:
+        if shard.split != split:
+            shards.append(shard)
+            continue
+        rows = pa.ipc.open_file(store.get(shard.path)).read_all().to_pylist()
+        for row in rows:
+            arrays = unpack_clip(row)
+            moved = arrays.mean + factor * (arrays.landmarks - arrays.mean)
+            row["landmarks"] = moved.astype("<f4").tobytes()
+        body = shard_bytes(pa.Table.from_pylist(rows, schema=CLIP_SCHEMA))
+        part = commit(store, f"shards/{split}-stretched", {ROWS_PART: body}).parts[ROWS_PART]
+        shards.append(
+            replace(
+                shard, path=f"shards/{split}-stretched/{part.path}", sha256=part.sha256,
+                size_bytes=part.size_bytes,
+            )
+        )  # fmt: skip
+    store.replace(MANIFEST_NAME, replace(manifest, shards=tuple(shards)).to_json())
 
 
 def test_draws_depend_on_the_sample_and_the_step_and_not_on_the_batch(clips, motion):
