@@ -89,8 +89,12 @@ def _style_table(done: TalkingDemo) -> ScoreTable:
         title=f"A style taught from one clip: {done.transferred.card.name}",
         columns=("before", "after", "mouth only scaled"),
         rows=rows,
-        hint="Distance of generated motion from the end of that clip, which was not learnt from; "
-        "lower is nearer.",
+        hint=" ".join(
+            (
+                "Distance of generated motion from the end of that clip; lower is nearer.",
+                *done.transferred.notes,
+            )
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.progress import Progress
@@ -18,10 +18,15 @@ from visage.data.readers import read_corpus
 from visage.data.records import Corpus, Record
 from visage.data.shards import ShardRows, load_manifest
 from visage.errors import DataError
+from visage.media.audio_writer import write_sound
+from visage.media.sandbox import MediaSandbox
+from visage.rendering.sound import TRACK_HZ
 from visage.specs.prepare import ClipPrepareSpec
 from visage.specs.render import RenderSpec
 from visage.synth.spec import VoxCeleb2Spec
-from visage.synth.voxceleb2 import write_voxceleb2
+from visage.synth.takes import takes_of
+from visage.synth.voxceleb2 import write_take, write_voxceleb2
+from visage.tracking.gates import GateResult
 from visage.tracking.head_evaluation import HeadEvaluation
 from visage.training.recipes import spec_class
 from visage_jobs.animate import Animated, AnimateJob, run_animate
@@ -36,7 +41,7 @@ from visage_jobs.train import TrainJob, TrainResult, default_run_name, run_train
 from visage_jobs.transfer_style import TransferJob, Transferred, run_transfer
 from visage_jobs.workspace import Workspace
 
-__all__ = ["TalkingDemo", "TalkingJob", "run_talking"]
+__all__ = ["TalkingDemo", "TalkingJob", "head_gates", "run_talking"]
 
 Bars = Callable[[], AbstractContextManager[Progress]]
 PICTURE_PX = 256
@@ -44,6 +49,11 @@ PICTURE_PX = 256
 STYLE = "rap"
 """Which style of the drawn people is taught from a clip of a test person, where there is one."""
 TAUGHT = "from-a-clip"
+STYLE_CLIP_S = 12.0
+"""Of the drawn clip that teaches it: long enough for its end to be held out."""
+LEAST_OPENING_R = 0.6
+MOST_SAID_S = 10.0
+"""A longer sound is cut there, so that any clip is said in a moment and an endpoint takes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +107,15 @@ def run_talking(job: TalkingJob, stages: Stages, *, bars: Bars) -> TalkingDemo:
         )
         say(f"  {assembled.version.name}@{assembled.alias}: styles {', '.join(assembled.styles)}")
     with stages.stage("transfer a style"):
-        transferred = _transfer(job, _styled(shown), assembled.digest, bars)
-    portrait, audio = _unseen(job, data_uri, shown[-1], Path(corpus.root))
+        transferred = _transfer(job, _style_clip(job, shown), assembled.digest, bars)
+    portrait = _portrait(job, data_uri)
+    audio = _said(job, Path(corpus.root) / shown[-1].path)
     with stages.stage("animate"):
         video = _animate(job, portrait, audio, bars)
     with stages.stage("compare with the truth"):
         scores = _score(job, data_uri, bars)
+        for gate in head_gates(scores):
+            say(f"  {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.sentence}")
     return TalkingDemo(
         data_uri=data_uri,
         assembled=assembled,
@@ -202,19 +215,27 @@ def _test_clips(corpus: Corpus, data_uri: str) -> list[Record]:
     return found
 
 
-def _styled(clips: Sequence[Record]) -> Record:
-    return next((record for record in clips if record.style == STYLE), clips[0])
+def _style_clip(job: TalkingJob, shown: Sequence[Record]) -> Path:
+    """A clip of a person whom nothing was trained on, in the style to teach if there is one."""
+    if job.clips is not None:
+        styled = (record for record in shown if record.style == STYLE)
+        return job.clips / next(styled, shown[0]).path
+    spec = VoxCeleb2Spec(identities=job.people, seed=job.seed, seconds=STYLE_CLIP_S)
+    unseen = next(one for one in takes_of(spec) if one.part == "test" and one.style == STYLE)
+    take = replace(unseen, number=spec.clips + 1)  # one that the corpus does not hold
+    root = Path(job.workspace.root) / "style-clip"
+    write_take(root, spec, take)
+    return root / take.path
 
 
-def _transfer(job: TalkingJob, clip: Record, model_digest: str, bars: Bars) -> Transferred:
-    root = _root(job)
+def _transfer(job: TalkingJob, clip: Path, model_digest: str, bars: Bars) -> Transferred:
     preset = find_preset("style-transfer-small")
     steps = spec_class("style-transfer").load(preset, motion="-", style_clips="-").max_steps or 1
     with bars() as progress:
         return run_transfer(
             TransferJob(
                 workspace=job.workspace,
-                clip=root / clip.path,
+                clip=clip,
                 name=f"{TAUGHT}-{model_digest[:6]}",  # a style belongs to one model
                 assignments=(
                     f"max_steps={max(2, round(job.effort * steps))}",
@@ -222,20 +243,28 @@ def _transfer(job: TalkingJob, clip: Record, model_digest: str, bars: Bars) -> T
                 ),
             ),
             watch=Watcher(progress, label="transfer"),
+            note=lambda text: say(f"  {text}"),
         )
 
 
-def _root(job: TalkingJob) -> Path:
-    return job.clips if job.clips is not None else Path(job.workspace.root) / "talking"
-
-
-def _unseen(job: TalkingJob, data_uri: str, clip: Record, root: Path) -> tuple[Path, Path]:
-    """A picture of a test person at rest, as a file, and a clip of one whose sound is said."""
+def _portrait(job: TalkingJob, data_uri: str) -> Path:
+    """A picture of a test person at rest."""
     manifest, store = load_manifest(data_uri)
     rows = ShardRows(manifest, store, "test")
     portrait = Path(job.workspace.root) / "portrait.jpg"
     portrait.write_bytes(rows.row(0, ("references",))["references"][0])
-    return portrait, root / clip.path
+    return portrait
+
+
+def _said(job: TalkingJob, clip: Path) -> Path:
+    """A clip whose sound is said; of a long one the beginning of its sound."""
+    with MediaSandbox() as sandbox:
+        sound = sandbox.decode_audio(clip, sample_rate=TRACK_HZ)
+    if len(sound) <= MOST_SAID_S * TRACK_HZ:
+        return clip
+    cut = Path(job.workspace.root) / "said.m4a"
+    write_sound(cut, sound[: round(MOST_SAID_S * TRACK_HZ)], TRACK_HZ, kind="m4a", bit_rate=128_000)
+    return cut
 
 
 def _score(job: TalkingJob, data_uri: str, bars: Bars) -> HeadEvaluation:
@@ -260,3 +289,32 @@ def _animate(job: TalkingJob, portrait: Path, audio: Path, bars: Bars) -> Animat
             ),
             progress=lambda at, total: progress.update(task, completed=at, total=total),
         )
+
+
+def head_gates(found: HeadEvaluation) -> tuple[GateResult, ...]:
+    """What a model that heard nothing, or moved no mouth, would fail."""
+    made = found.subjects["generated"]
+    gates = []
+    for name, title in (("lmd", "LMD"), ("d_a", "D-A")):
+        others = {one: found.subjects[one][name].mean for one in ("frozen", "mean")}
+        gates.append(
+            GateResult(
+                name=f"{title} below both stills",
+                passed=made[name].mean < min(others.values()),
+                measured=made[name].mean,
+                required=min(others.values()),
+                sentence=f"{made[name].mean:.2f}; frozen face {others['frozen']:.2f}, mean motion "
+                f"{others['mean']:.2f}",
+            )
+        )
+    opening = made["opening_r"].mean
+    gates.append(
+        GateResult(
+            name="mouths open with the truth",
+            passed=opening >= LEAST_OPENING_R,
+            measured=opening,
+            required=LEAST_OPENING_R,
+            sentence=f"r {opening:.2f}, at least {LEAST_OPENING_R}",
+        )
+    )
+    return tuple(gates)

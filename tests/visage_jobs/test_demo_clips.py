@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from made_clips import write_clip_corpus
 
 from visage.data.records import Corpus, Record
 from visage.data.shards import ShardRows, load_manifest
 from visage.errors import DataError
+from visage.media.audio import decode_audio
+from visage.media.audio_writer import write_sound
+from visage.media.video import probe_video
+from visage.metrics.head_tables import Spread
+from visage.synth.spec import VoxCeleb2Spec
+from visage.synth.takes import takes_of
 from visage.tracking.head_evaluation import SHEET_FILE
+from visage_jobs import demo_talking
 from visage_jobs.demo_report import _sheet
-from visage_jobs.demo_talking import _test_clips
+from visage_jobs.demo_talking import (
+    MOST_SAID_S,
+    TalkingJob,
+    _said,
+    _style_clip,
+    _test_clips,
+    head_gates,
+)
+from visage_jobs.workspace import Workspace
 
 
 def _corpus(*clips: str, split: str = "test") -> Corpus:
@@ -44,3 +61,48 @@ def test_the_page_of_clips_that_could_not_be_shown_has_no_sheet_and_is_a_page(tm
     assert _sheet(str(tmp_path)) is None
     (tmp_path / SHEET_FILE).write_bytes(b"jpeg")
     assert _sheet(str(tmp_path)) == b"jpeg"
+
+
+@pytest.mark.parametrize("length_s", [1.0, 12.0])
+def test_of_a_long_sound_the_beginning_is_said(length_s: float, tmp_path: Path):
+    job = TalkingJob(workspace=Workspace.open(str(tmp_path)))
+    times = np.arange(round(length_s * 48_000)) / 48_000
+    clip = tmp_path / "clip.m4a"
+    write_sound(clip, (0.5 * np.sin(700 * times)).astype(np.float32), 48_000, kind="m4a")
+    said = _said(job, clip)
+    assert (said == clip) == (length_s < MOST_SAID_S)
+    heard_s = len(decode_audio(said, sample_rate=8_000)) / 8_000
+    assert heard_s == pytest.approx(min(length_s, MOST_SAID_S), abs=0.05)
+
+
+def test_a_style_is_taught_from_a_drawn_clip_that_the_corpus_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(demo_talking, "STYLE_CLIP_S", 1.0)
+    clip = _style_clip(TalkingJob(workspace=Workspace.open(str(tmp_path)), people=3), [])
+    corpus = takes_of(VoxCeleb2Spec(identities=3))
+    unseen = {take.person for take in corpus if take.part == "test"}
+    assert clip.name not in {Path(take.path).name for take in corpus}
+    assert int(clip.parts[-3].removeprefix("id")) in unseen
+    assert probe_video(clip).duration_s == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("lmd", "opening", "passed"),
+    [
+        (2.0, 0.9, [True, True, True]),
+        (5.0, 0.9, [False, True, True]),
+        (2.0, 0.5, [True, True, False]),
+    ],
+)
+def test_a_model_that_is_no_better_than_a_still_face_fails_a_gate(
+    lmd: float, opening: float, passed: list[bool]
+):
+    def told(lmd: float, opening: float) -> dict[str, Spread]:
+        values = {"lmd": lmd, "d_a": 2.0 if opening else 4.0, "opening_r": opening}
+        return {name: Spread(mean=value, deviation=0.0, clips=3) for name, value in values.items()}
+
+    found = SimpleNamespace(
+        subjects={"generated": told(lmd, opening), "frozen": told(4.0, 0.0), "mean": told(5.0, 0.0)}
+    )
+    assert [gate.passed for gate in head_gates(found)] == passed

@@ -48,8 +48,10 @@ def transfer_style(
     """Make a style of a clip: five pictures, and a small change of how the model moves.
 
     Fine-tunes the motion generator in minutes. Reported is how far generated
-    motion is from the end of the clip, which was not learnt from: before,
-    after, and if the mouth of the untouched model were only made larger.
+    motion is from the last quarter of the clip, which is not learnt from (in
+    clips of less than two windows of training, nothing is held out, and a note
+    says so): before, after, and if the mouth of the untouched model were only
+    made larger. The same command again continues, or gives what stands.
 
     Example: visage transfer-style --clip opera.mp4 --name opera
     """

@@ -26,7 +26,7 @@ from visage.synth.production import (
 from visage.synth.spec import VoxCeleb2Spec
 from visage.synth.takes import Take, shoot, takes_of
 
-__all__ = ["write_voxceleb2"]
+__all__ = ["write_take", "write_voxceleb2"]
 
 INDEX_SCHEMA = "visage.synth-clips/1"
 META_FILE = "vox2_meta.csv"
@@ -80,8 +80,14 @@ def write_voxceleb2(
 
 
 def _draw(job: _Job) -> bool:
-    """Write one clip and what belongs to it unless it is there; the clip itself comes last."""
-    root, spec, take = Path(job.root), job.spec, job.take
+    return write_take(Path(job.root), job.spec, job.take)
+
+
+def write_take(root: Path, spec: VoxCeleb2Spec, take: Take) -> bool:
+    """Write one clip and what belongs to it unless it is there; the clip itself comes last.
+
+    Returns whether it was drawn. Raises DataError if it cannot be written.
+    """
     path = root / take.path
     if path.is_file() and path.stat().st_size > 0:
         return False
