@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from visage.data.clip_builder import ClipRowMaker
-from visage.data.clip_rows import CLIP_ROWS, CLIP_SCHEMA, cut_row, unpack_clip
+from visage.data.clip_rows import CLIP_ROWS, CLIP_SCHEMA, FPS, cut_row, unpack_clip
 from visage.data.manifest import Manifest, Shard
 from visage.data.records import Record, Split
 from visage.data.row_maker import Row
@@ -47,7 +47,7 @@ from visage_jobs.talking_heads import DEFAULT_MODEL, FoundHead, find_talking_hea
 from visage_jobs.train import TrainJob, run_train
 from visage_jobs.workspace import Workspace
 
-__all__ = ["StyleScoresTold", "TransferJob", "Transferred", "run_transfer"]
+__all__ = ["StyleScoresTold", "TransferJob", "Transferred", "plan_transfer", "run_transfer"]
 
 Watch = Callable[[Mapping[str, Any]], None]
 Note = Callable[[str], None]
@@ -112,6 +112,24 @@ class _Prepared:
     """Whether scores are of what was not learnt from."""
 
 
+def plan_transfer(job: TransferJob) -> dict[str, object]:
+    """What a transfer would do; the clip is not decoded.
+
+    Raises:
+        NotFoundError, SpecError: as `run_transfer`.
+    """
+    found, standing = _checked(job)
+    spec = _preset(job)
+    return {
+        "model": found.pinned.title,
+        "clip": str(job.clip),
+        "steps": spec.max_steps,
+        "held out, s at least": round(spec.window / FPS, 1),
+        "out": styles_uri(job.workspace, job.name),
+        "stands": standing is not None,
+    }
+
+
 def run_transfer(
     job: TransferJob, *, watch: Watch | None = None, note: Note = lambda text: None
 ) -> Transferred:
@@ -122,11 +140,7 @@ def run_transfer(
         MediaError: the clip cannot be used; `code` says why, `closed_mouth` if nobody speaks.
         SpecError: a name that another style has, or none.
     """
-    check_style_name(job.name)
-    if not job.clip.is_file():
-        raise SpecError(f"--clip {job.clip}: there is no such file")
-    found = find_talking_head(job.workspace, job.model)
-    standing = _standing(job, found)
+    found, standing = _checked(job)
     clip = _prepared(job, found)
     spec = _spec(job, found, clip)
     trained_on = clip.uri if clip.is_heard else str(found.head.metadata["data"])
@@ -161,6 +175,15 @@ def run_transfer(
     )
 
 
+def _checked(job: TransferJob) -> tuple[FoundHead, StyleCard | None]:
+    """The model, and the style that stands under the name."""
+    check_style_name(job.name)
+    if not job.clip.is_file():
+        raise SpecError(f"--clip {job.clip}: there is no such file")
+    found = find_talking_head(job.workspace, job.model)
+    return found, _standing(job, found)
+
+
 def _notes(job: TransferJob, clip: _Prepared) -> tuple[str, ...]:
     notes = []
     if not clip.is_held_out:
@@ -192,7 +215,7 @@ def _prepared(job: TransferJob, found: FoundHead) -> _Prepared:
         np.concatenate([one.pose for one in shown]),
         source=job.clip,
     )
-    train, held_out = _parted(rows, _window(job))
+    train, held_out = _parted(rows, _preset(job).window)
     made_of = f"{file_digest(job.clip)}:{spec.digest()}:{provider.name}:{len(train)}"
     uri = job.workspace.data(
         f"style-{job.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:10]}"
@@ -208,12 +231,12 @@ def _prepared(job: TransferJob, found: FoundHead) -> _Prepared:
     )
 
 
-def _window(job: TransferJob) -> int:
-    """Frames of a training sample."""
+def _preset(job: TransferJob) -> StyleTransferTrainSpec:
+    """The settings before places are known."""
     preset = find_preset(job.preset)
     return StyleTransferTrainSpec.load(
         preset, assignments=job.assignments, motion="-", style_clips="-"
-    ).window
+    )
 
 
 def _parted(rows: Sequence[Row], window: int) -> tuple[list[Row], list[Row]]:

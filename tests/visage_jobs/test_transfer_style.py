@@ -28,7 +28,7 @@ from visage.specs.style_transfer import StyleDeltaSpec
 from visage.store.open import open_store
 from visage_jobs import transfer_style
 from visage_jobs.train import TrainJob, TrainResult
-from visage_jobs.transfer_style import TransferJob, run_transfer
+from visage_jobs.transfer_style import TransferJob, plan_transfer, run_transfer
 from visage_jobs.workspace import Workspace
 
 FRAMES = 100
@@ -147,6 +147,18 @@ def test_the_end_of_a_clip_is_compared_with_and_not_learnt_from(
     assert spans["train"][-1][1] == pytest.approx(spans["val"][0][0], abs=1e-6)
     assert spans["val"][-1][1] == pytest.approx(2 * FRAMES / 25, abs=0.05)
     assert trained[0].spec.anchor == "paired"
+
+
+def test_a_plan_says_what_stands_and_writes_nothing(
+    films: Path, workspace: Workspace, trained: list[TrainJob]
+):
+    job = _job(workspace, films / "speaks.mkv")
+    before = sorted(Path(workspace.root).rglob("*"))
+    assert plan_transfer(job)["stands"] is False
+    assert sorted(Path(workspace.root).rglob("*")) == before
+    run_transfer(job)
+    assert plan_transfer(job)["stands"] is True
+    assert len(trained) == 1
 
 
 def test_a_clip_too_short_to_hold_a_part_out_says_so(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visage_jobs.cli.console import (
+    DryRunFlag,
     FacesOption,
     JsonFlag,
     SetOption,
@@ -43,6 +44,7 @@ def transfer_style(
     faces: FacesOption = "auto",
     assign: SetOption = None,
     workspace: WorkspaceOption = None,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a style of a clip: five pictures, and a small change of how the model moves.
@@ -56,7 +58,7 @@ def transfer_style(
     Example: visage transfer-style --clip opera.mp4 --name opera
     """
     from visage_jobs.cli.train import Watcher
-    from visage_jobs.transfer_style import TransferJob, run_transfer
+    from visage_jobs.transfer_style import TransferJob, plan_transfer, run_transfer
     from visage_jobs.workspace import Workspace
 
     job = TransferJob(
@@ -69,6 +71,11 @@ def transfer_style(
         workers=workers,
         faces=faces,
     )
+    if dry_run:
+        plan = plan_transfer(job)
+        told = "\n".join(f"{name}: {value}" for name, value in plan.items())
+        emit(plan, as_json=as_json, table=lambda: told)
+        return
     with bar(quiet=as_json) as progress:
         done = run_transfer(job, watch=Watcher(progress, label="transfer"), note=say)
     emit(_as_json(done), as_json=as_json, table=lambda: _table(done))
