@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from visage.errors import MediaError, SpecError, StoreError
 from visage.media.image import Image
 
-__all__ = ["write_video"]
+__all__ = ["partial_path", "write_video"]
 
 _AUDIO_CHUNK = 1024  # samples in one AAC frame
 _CHECKED_SAMPLES = 1 << 20  # looked at a time: sound may be a memory-mapped file of an hour
@@ -45,6 +45,8 @@ def write_video(
     audio_bit_rate: int = 96_000,
     threads: int | None = None,
     tags: Mapping[str, str] | None = None,
+    partial: Path | None = None,
+    before_publish: Callable[[], None] = lambda: None,
 ) -> int:
     """Write RGB frames, and sound if given, as an MP4 file; returns the number of frames.
 
@@ -64,6 +66,8 @@ def write_video(
         audio_bit_rate: Bits a second of the sound.
         threads: Of the encoder; as many as it likes by default, but the bytes depend on how many.
         tags: What the file says of itself, for example `comment`; any player shows them.
+        partial: Where the file grows, from `partial_path`; gone when this ends.
+        before_publish: Called when all is written; what it raises keeps the file from appearing.
 
     Raises:
         MediaError: `empty` without frames.
@@ -74,7 +78,7 @@ def write_video(
     if rate <= 0:
         raise SpecError(f"{path}: fps is {fps}; it must be positive")
     sound = None if audio is None else _checked_audio(path, audio)
-    partial = _partial(path)
+    partial = partial or partial_path(path)
     try:
         with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as out:
             out.metadata.update(tags or {})
@@ -88,7 +92,9 @@ def write_video(
                 options={"crf": str(crf), "preset": preset}
                 | ({} if threads is None else {"threads": str(threads)}),
             )
-        _publish(partial, path)
+        _make_durable(partial)
+        before_publish()
+        partial.replace(path)
     except (OSError, av.FFmpegError) as err:
         reason = getattr(err, "strerror", None) or err
         raise StoreError(f"{path}: the video cannot be written: {reason}") from err
@@ -220,8 +226,8 @@ def _even(frame: Image) -> Image:
     return np.ascontiguousarray(frame)
 
 
-def _partial(path: Path) -> Path:
-    """Where the file grows: beside its place, under a name that nobody else has.
+def partial_path(path: Path) -> Path:
+    """Where a file may grow: beside its place, under a name that nobody else has.
 
     It is short, because the wanted name may be as long as names can be, and absolute, because
     FFmpeg takes what stands before a colon for a protocol.
@@ -234,8 +240,6 @@ def _removed(partial: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _publish(partial: Path, path: Path) -> None:
-    """Make the finished file durable, then visible under its name."""
+def _make_durable(partial: Path) -> None:
     with partial.open("rb") as handle:
         os.fsync(handle.fileno())
-    partial.replace(path)

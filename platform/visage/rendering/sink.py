@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from visage.errors import MediaError
 from visage.media.image import Image
-from visage.media.video_writer import write_video
+from visage.media.video_writer import partial_path, write_video
 
 __all__ = ["VideoSink"]
 
 QUEUED_FRAMES = 16
 LOOK_EVERY_S = 0.2
 STUCK_AFTER_S = 120.0
-"""An encoder that takes no frame for so long will take none any more."""
+"""An encoder that takes no frame for so long, or after the last one writes nothing, is stuck."""
 
 
 class _Abandoned(Exception):
@@ -47,7 +47,7 @@ class VideoSink:
         preset: str,
         tags: Mapping[str, str],
     ) -> None:
-        self._path = path
+        self._path, self._partial = path, partial_path(path)
         self._queue: queue.Queue[Image | _Abandoned | None] = queue.Queue(QUEUED_FRAMES)
         self._failed: BaseException | None = None
         self._is_abandoned = False
@@ -55,7 +55,7 @@ class VideoSink:
         """Written, once the context has ended."""
         write = partial(
             write_video, path, fps=fps, audio=audio, audio_rate=audio_rate, crf=crf, preset=preset,
-            tags=tags,
+            tags=tags, partial=self._partial, before_publish=self._check,
         )  # fmt: skip
         self._thread = threading.Thread(
             target=self._write, args=(write,), name="video-sink", daemon=True
@@ -85,14 +85,45 @@ class VideoSink:
             return
         try:
             self._hand(None, is_last=True)
-            self._thread.join(STUCK_AFTER_S)
+            self._wait()
         except BaseException:  # Ctrl-C while the last frames are written
             self._abandon()
             raise
         if self._thread.is_alive():
-            raise MediaError("timeout", f"{self._path}: the encoder does not end")
+            self._give_up()
+            raise MediaError(
+                "timeout",
+                f"{self._path}: the encoder has written nothing for {STUCK_AFTER_S:g} s; is there "
+                "something wrong with the disk?",
+            )
         if self._failed is not None:
             raise self._failed
+
+    def _wait(self) -> None:
+        """Until the encoder ends, however long that takes, or stands still."""
+        seen, looks_alike = self._progress(), 0
+        while self._thread.is_alive() and looks_alike < round(STUCK_AFTER_S / LOOK_EVERY_S):
+            self._thread.join(LOOK_EVERY_S)
+            now = self._progress()
+            seen, looks_alike = now, looks_alike + 1 if now == seen else 0
+
+    def _progress(self) -> tuple[int, ...]:
+        """Something that changes while the encoder works."""
+        try:
+            found = self._partial.stat()
+        except OSError:  # not yet, or no more
+            return (self._queue.qsize(),)
+        return self._queue.qsize(), found.st_size, found.st_mtime_ns
+
+    def _give_up(self) -> None:
+        """Have the file not appear, however late the encoder wakes up, and leave nothing of it."""
+        self._is_abandoned = True
+        with contextlib.suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        if self._is_abandoned:
+            raise _Abandoned
 
     def _abandon(self) -> None:
         """Have the file not appear, and wait until what was written of it is removed."""
@@ -100,6 +131,8 @@ class VideoSink:
         with contextlib.suppress(MediaError):  # an encoder that is stuck; what is told is the cause
             self._hand(_Abandoned(), is_last=True)
         self._thread.join(STUCK_AFTER_S)
+        if self._thread.is_alive():
+            self._give_up()
 
     def _hand(self, item: Image | _Abandoned | None, *, is_last: bool = False) -> None:
         for _ in range(round(STUCK_AFTER_S / LOOK_EVERY_S)):
@@ -125,8 +158,7 @@ class VideoSink:
     def _frames(self) -> Iterator[Image]:
         while True:
             item = self._queue.get(timeout=24 * 3600)
-            if self._is_abandoned:
-                raise _Abandoned
+            self._check()
             if item is None:
                 return
             if isinstance(item, _Abandoned):

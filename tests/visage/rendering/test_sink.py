@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from itertools import pairwise
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visage.errors import SpecError
+from visage.errors import MediaError, SpecError
 from visage.media.video import probe_video
 from visage.rendering.sink import QUEUED_FRAMES, VideoSink
 
@@ -118,3 +119,38 @@ def test_an_encoder_that_is_stuck_does_not_hide_why_the_maker_failed(
         raise ZeroDivisionError
     free.set()
     sink._thread.join()
+
+
+def test_an_encoder_that_is_slow_after_the_last_frame_is_waited_for_while_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("visage.rendering.sink.LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("visage.rendering.sink.STUCK_AFTER_S", 0.5)
+    start = time.monotonic()
+
+    def slow(descriptor: int) -> None:
+        while time.monotonic() < start + 1.5:
+            os.utime(descriptor)  # as each write does
+            time.sleep(0.02)
+
+    monkeypatch.setattr("visage.media.video_writer.os.fsync", slow)
+    with _sink(tmp_path / "out.mp4") as sink:
+        sink.put(_frame())
+    assert time.monotonic() > start + 1.5
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_an_encoder_that_stands_still_after_the_last_frame_leaves_no_file_however_late_it_wakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("visage.rendering.sink.STUCK_AFTER_S", 0.4)
+    free = threading.Event()
+    monkeypatch.setattr("visage.media.video_writer.os.fsync", lambda _: free.wait(60))
+    sink = _sink(tmp_path / "out.mp4")
+    with pytest.raises(MediaError, match="written nothing for") as caught, sink:
+        sink.put(_frame())
+    assert caught.value.code == "timeout"
+    assert list(tmp_path.iterdir()) == []  # the process may end now
+    free.set()
+    sink._thread.join()
+    assert list(tmp_path.iterdir()) == []
