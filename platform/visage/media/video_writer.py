@@ -50,16 +50,14 @@ def write_video(
 ) -> int:
     """Write RGB frames, and sound if given, as an MP4 file; returns the number of frames.
 
-    Width and height must be even for the pixel layout that all players know: an odd edge is
-    repeated once. Colours are tagged BT.709. An existing file is replaced when the new one is
-    complete.
+    All players know a pixel layout with even edges: an odd one is repeated once. Colours are tagged
+    BT.709. An existing file is replaced when the new one is complete.
 
     Args:
         path: Where the file shall lie; its folder must exist.
         frames: RGB uint8 pictures, shape (height, width, 3), all of one size.
         fps: Frames a second; fractions such as Fraction(30000, 1001) are kept exactly.
-        audio: Mono float32 samples in [-1, 1], shape (N,); louder samples are clipped. It is read
-            piece by piece, so it may lie in a memory-mapped file.
+        audio: Mono float32 samples in [-1, 1], shape (N,); may be memory-mapped; louder is clipped.
         audio_rate: Samples a second of `audio`.
         crf: Constant rate factor of x264; smaller is better, 18 is visually lossless.
         preset: Speed preset of x264.
@@ -74,23 +72,17 @@ def write_video(
         SpecError: frames of several sizes or of a wrong type, sound that is not mono or not finite.
         StoreError: the file cannot be written there: no room, no right, no folder.
     """
-    rate = Fraction(fps).limit_denominator(1_000_000)
-    if rate <= 0:
-        raise SpecError(f"{path}: fps is {fps}; it must be positive")
+    rate = _checked_rate(path, fps)
     sound = None if audio is None else _checked_audio(path, audio)
+    chosen = {"crf": crf, "preset": preset, "threads": threads}
+    options = {name: str(value) for name, value in chosen.items() if value is not None}
     partial = partial or partial_path(path)
     try:
         with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as out:
             out.metadata.update(tags or {})
+            stream = None if sound is None else _audio_stream(out, audio_rate, audio_bit_rate)
             count = _encode(
-                path,
-                out,
-                iter(frames),
-                _audio_stream(out, audio_rate, audio_bit_rate) if sound is not None else None,
-                sound=sound,
-                rate=rate,
-                options={"crf": str(crf), "preset": preset}
-                | ({} if threads is None else {"threads": str(threads)}),
+                path, out, iter(frames), stream, sound=sound, rate=rate, options=options
             )
         _make_durable(partial)
         before_publish()
@@ -194,6 +186,13 @@ def _audio_stream(out: OutputContainer, rate_hz: int, bit_rate: int) -> AudioStr
     stream = out.add_stream("aac", rate=rate_hz, layout="mono")
     stream.bit_rate = bit_rate
     return stream
+
+
+def _checked_rate(path: Path, fps: float | Fraction) -> Fraction:
+    rate = Fraction(fps).limit_denominator(1_000_000)
+    if rate <= 0:
+        raise SpecError(f"{path}: fps is {fps}; it must be positive")
+    return rate
 
 
 def _checked_audio(path: Path, audio: NDArray[np.float32]) -> NDArray[np.float32]:
