@@ -30,6 +30,8 @@ __all__ = ["RenderRow", "RenderTable", "checked_path", "is_clip", "read_rows"]
 COLUMNS = ("portrait", "audio", "style", "key")
 NEEDED = COLUMNS[:2]
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+LONGEST_NAME = 255
+"""Bytes of a file's or folder's name, on every file system that media come to."""
 NEUTRAL_WORDS = ("01", "02")
 """Emotion numbers of RAVDESS takes that show a face at rest, the best first: neutral, calm."""
 
@@ -73,7 +75,8 @@ def read_rows(source: str, *, root: str | None = None) -> RenderTable:
     Raises:
         NotFoundError: there is no such table.
         SpecError: a suffix that is no table's.
-        DataError: a damaged table, a column that is missing, a key that stands twice, no row.
+        DataError: a damaged table, a column that is missing, a cell that is no text, a key that
+            stands twice, no row.
     """
     suffix = suffix_of(source)
     if suffix not in TABLE_SUFFIXES:
@@ -107,13 +110,16 @@ def checked_path(files: CorpusFiles, path: str) -> str:
             "not_found",
             f"{path!r}: paths are relative to {files.uri} and stay inside it; --root moves it",
         ) from None
+    if "\0" in path or any(len(part.encode()) > LONGEST_NAME for part in path.split("/")):
+        raise MediaError("not_found", f"{path[:LONGEST_NAME]!r} is no name of a file")
     if isinstance(files, LocalFiles):
         root = files.root.resolve()
-        target = (root / path).resolve()
+        try:
+            target = (root / path).resolve()
+        except (OSError, RuntimeError) as err:  # RuntimeError up to Python 3.12: links in a circle
+            raise MediaError("not_found", f"{path!r} is no name of a file: {err}") from None
         if not target.is_relative_to(root):
-            raise MediaError(
-                "not_found", f"{path}: a link leads out of {root} (to {target}); --root moves it"
-            )
+            raise MediaError("not_found", f"{path}: a link leads out of {root}; --root moves it")
     return path
 
 
@@ -138,6 +144,7 @@ def _ravdess(root: str) -> RenderTable:
         RenderRow(name=record.key, portrait=rest[record.group], audio=record.path)
         for record in found.records
     )
+    _check(rows, root)
     return RenderTable(source=root, files=open_files(found.root), rows=rows, notes=found.notes)
 
 
@@ -185,7 +192,10 @@ def _json_rows(body: bytes) -> list[Mapping[str, Any]]:
     for number, line in enumerate(body.decode("utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
-        record = json.loads(line)
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as err:
+            raise ValueError(f"line {number}: {err}") from None
         if not isinstance(record, dict):
             raise ValueError(f"line {number} is no object")
         records.append(record)
@@ -209,6 +219,11 @@ def _cell(value: object) -> str:
 def _check(rows: Iterable[RenderRow], source: str) -> None:
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
+        for cell in (row.name, row.portrait, row.audio, row.style or ""):
+            try:
+                cell.encode()
+            except UnicodeEncodeError:  # half of a surrogate pair, which no outcome could repeat
+                raise DataError(f"{source}: row {number}: {cell!r} is no text") from None
         before = seen.setdefault(row.name, number)
         if before != number:
             raise DataError(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -143,6 +144,7 @@ def test_every_kind_of_bad_row_costs_itself_and_says_why(site: RenderSite) -> No
     (site.folder / "mute.wav").write_bytes(b"RIFF")
     write_sound(site.folder / "blip.wav", seconds=0.05)
     os.mkfifo(site.folder / "pipe.wav")
+    (site.folder / "loop.wav").symlink_to("loop.wav")
     rows = {
         "good": ANN,
         "text": {**ANN, "portrait": "text.png"},
@@ -151,6 +153,9 @@ def test_every_kind_of_bad_row_costs_itself_and_says_why(site: RenderSite) -> No
         "gone": {**ANN, "audio": "gone.wav"},
         "pipe": {**ANN, "audio": "pipe.wav"},
         "out": {**ANN, "audio": "../../etc/passwd"},
+        "loop": {**ANN, "audio": "loop.wav"},
+        "nul": {**ANN, "portrait": "ann\0.png"},
+        "long": {**ANN, "portrait": "x" * 300},
         "none": {"audio": "hello.wav", "portrait": None},
         "opera": {**ANN, "style": "opera"},
         "last": BOB,
@@ -165,6 +170,9 @@ def test_every_kind_of_bad_row_costs_itself_and_says_why(site: RenderSite) -> No
         "gone": "not_found",
         "pipe": "not_found",
         "out": "not_found",
+        "loop": "not_found",
+        "nul": "not_found",
+        "long": "not_found",
         "none": "not_found",
         "opera": "unknown_style",
     }
@@ -173,6 +181,7 @@ def test_every_kind_of_bad_row_costs_itself_and_says_why(site: RenderSite) -> No
     found = reconcile(table.rows, outcomes, site.clips.videos())
     assert counts(found)["rendered"] == 2
     assert sum(counts(found).values()) == len(rows)
+    assert pq.read_table(BytesIO(outcomes_bytes(found))).num_rows == len(rows)
 
 
 def test_what_was_rejected_for_good_is_not_tried_again_unless_asked(site: RenderSite) -> None:

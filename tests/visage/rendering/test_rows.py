@@ -78,6 +78,10 @@ def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
         ("rows.csv", b"\xff\xfe\x00", "not readable as csv"),
         ("rows.jsonl", b'{"portrait": 1', "not readable as jsonl"),
         ("rows.jsonl", b"[1]\n", "line 1 is no object"),
+        ("rows.jsonl", b'{"portrait": "a", "audio": "b"}\n{"portrait": \n', "line 2: "),
+        ("rows.jsonl", b"\n" + b"[" * 100_000, "line 2: "),
+        ("rows.jsonl", b'{"portrait": "a", "audio": "b", "key": "\\ud800"}', r"row 1: '\\ud800'"),
+        ("rows.jsonl", b'{"portrait": "a", "audio": "\\udc00"}', r"row 1: '\\udc00' is no text"),
         ("rows.parquet", b"PAR1", "not readable as parquet"),
         ("rows.csv", b"portrait,audio,key\na,b,k\nc,d,k\n", "'k' stands in rows 1 and 2"),
     ],
@@ -101,6 +105,21 @@ def test_a_table_that_is_not_there_and_one_of_another_kind(tmp_path: Path) -> No
 def test_a_path_that_leaves_its_root_is_refused_unopened(path: str, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="--root") as caught:
         checked_path(open_files(tmp_path), path)
+    assert caught.value.code == "not_found"
+
+
+@pytest.mark.parametrize("path", ["a\0.png", "x" * 300, "ä" * 200 + "/a.png"])
+def test_what_can_be_no_file_is_refused_unopened(path: str, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="is no name of a file") as caught:
+        checked_path(open_files(tmp_path), path)
+    assert caught.value.code == "not_found"
+
+
+def test_links_in_a_circle_are_no_file(tmp_path: Path) -> None:
+    (tmp_path / "one.png").symlink_to(tmp_path / "two.png")
+    (tmp_path / "two.png").symlink_to(tmp_path / "one.png")
+    with pytest.raises(MediaError, match="is no name of a file") as caught:
+        checked_path(open_files(tmp_path), "one.png")
     assert caught.value.code == "not_found"
 
 
