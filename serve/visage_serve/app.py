@@ -20,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from visage.data.emotion_inputs import EmotionInputs
 from visage.media.sandbox import MediaSandbox
 from visage.specs.serve import ServeSpec
+from visage.store.base import join_uri
 from visage_serve.api import build_api
 from visage_serve.emotion import EmotionService
 from visage_serve.head_replica import RemoteHeads, bind_heads
@@ -81,7 +82,8 @@ def build_app(spec: ServeSpec, pinned: PinnedModels | None = None) -> serve.Appl
     """
     pinned = pinned or pin_models(spec)
     has_emotion, head = pinned.emotion is not None, pinned.talking_head
-    in_flight = spec.in_flight + (0 if head is None else spec.heads.in_flight)
+    # of the talking head: orders, and who asks for its styles
+    in_flight = spec.in_flight + (0 if head is None else 2 * spec.heads.in_flight)
     deployment = serve.deployment(
         serve.ingress()(Ingress),
         name="emotion" if has_emotion else "gate",
@@ -109,7 +111,8 @@ def build(args: Mapping[str, object]) -> serve.Application:
     """The application of a Serve config: `import_path: visage_serve.app:build`, `args: {…}`.
 
     The values of `args` are those of the serve spec and go there as they are; only a registry that
-    they do not name is $MLFLOW_TRACKING_URI. Whoever runs the config opens the port, so `host` and
+    they do not name is $MLFLOW_TRACKING_URI, and styles that people made are those of the workspace
+    $VISAGE_WORKSPACE. Whoever runs the config opens the port, so `host` and
     `port` have no effect here.
 
     Raises:
@@ -117,7 +120,12 @@ def build(args: Mapping[str, object]) -> serve.Application:
             of `DEPLOY_FAILED`.
     """
     surroundings = {"tracking_uri": os.environ.get("MLFLOW_TRACKING_URI")}
-    return build_app(ServeSpec.parse({**surroundings, **args}, origin="args"))
+    spec = ServeSpec.parse({**surroundings, **args}, origin="args")
+    workspace = os.environ.get("VISAGE_WORKSPACE")
+    if workspace and spec.heads.styles_uri is None:
+        heads = spec.heads.model_copy(update={"styles_uri": join_uri(workspace, "styles")})
+        spec = spec.model_copy(update={"heads": heads})
+    return build_app(spec)
 
 
 def _open_service(spec: ServeSpec, pinned: PinnedModel) -> EmotionService:

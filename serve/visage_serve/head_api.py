@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from fastapi import FastAPI, Request, Response
 
@@ -53,6 +53,8 @@ VIDEO: dict[str, Any] = {
 def add_head_routes(api: FastAPI, heads: Heads | None) -> None:
     """Add `/v1/talking-head` and `/v1/styles`; without heads they say that none is served."""
     admission = None if heads is None else Admission(heads.spec.in_flight)
+    askers = None if heads is None else Admission(heads.spec.in_flight)
+    listing: _Shared[StylesReply] = _Shared()
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorBody, **entry} for status, entry in REFUSALS.items()
     }
@@ -60,10 +62,13 @@ def add_head_routes(api: FastAPI, heads: Heads | None) -> None:
     @api.get(
         "/v1/styles",
         summary="The styles that a video can have",
-        responses={status: refusals[status] for status in (404, 500, 503)},
+        responses={status: refusals[status] for status in (404, 429, 500, 503)},
     )
     async def styles() -> StylesReply:
-        return await _explained(_served(heads).styles())
+        served = _served(heads)
+        assert askers is not None
+        with askers.enter():
+            return await listing.of(lambda: _explained(served.styles()))
 
     @api.post(
         "/v1/talking-head",
@@ -79,6 +84,19 @@ def add_head_routes(api: FastAPI, heads: Heads | None) -> None:
             order = await read_order(request, served.spec.limits)
             video = await _unless_left(request, _explained(served.animate(order)))
         return Response(video.body, media_type="video/mp4", headers=_headers(video))
+
+
+class _Shared(Generic[T]):
+    """One piece of work for all who ask while it is done."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[T] | None = None
+
+    async def of(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Its result; begun if it is not under way. Whoever stops to wait does not end it."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(work())
+        return await asyncio.shield(self._task)
 
 
 def _served(heads: Heads | None) -> Heads:

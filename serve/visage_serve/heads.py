@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from visage.errors import StoreUnavailableError, VisageError
+from visage.inference.style_card import StyleCard
 from visage.specs.serve import HeadServeSpec
 from visage_serve.backlog import Backlog, Entry
 from visage_serve.orders import Order
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 STORE_RETRY_S = 5
+STORE_ANSWERS_S = 8.0
+"""So long is the store of the styles waited for; who asks from another process waits longer."""
+STORE_READERS = 2
 
 
 class HeadsNotReadyError(VisageError):
@@ -107,6 +111,7 @@ class HeadService:
         """Set by each frame, and when a rendering ends."""
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="head")
         """One prepares, one renders; a slow store of styles holds up neither."""
+        self._readers = ThreadPoolExecutor(STORE_READERS, thread_name_prefix="styles")
         self._tasks: set[asyncio.Task[Video]] = set()
 
     async def animate(self, order: Order) -> Video:
@@ -130,7 +135,7 @@ class HeadService:
 
     async def styles(self) -> StylesReply:
         """The styles that an order may name; Refusal 503 while their store does not answer."""
-        return await _from_store(self._shelf.list)
+        return await self._from_store(self._shelf.list)
 
     async def prove(self) -> None:
         """Return if a frame was rendered within the last health period, or is now.
@@ -160,15 +165,21 @@ class HeadService:
         for task in self._tasks:
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _made(self, order: Order) -> Video:
         self.backlog.check()
-        style = await _from_store(lambda: self._shelf.find(order.fields.style))
+        style = await self._style(order.fields.style)
         with self._scratch.folder() as folder:
             async with self._preparing:
                 scene = await self._in_thread(lambda _: self._studio.prepare(order, style, folder))
             with self.backlog.enter(scene.sound.duration_s) as entry:
                 return await self._rendered(scene, folder, entry)
+
+    async def _style(self, name: str | None) -> StyleCard:
+        if name is None:  # the model brings its default along; no store is asked
+            return self._studio.head.style(None)
+        return await self._from_store(lambda: self._shelf.find(name))
 
     async def _probed(self) -> Video:
         """A short video outside of the backlog, of a face that the model brings along."""
@@ -243,16 +254,17 @@ class HeadService:
         if not task.cancelled():
             task.exception()  # seen, if nobody waited for it
 
-
-async def _from_store(read: Callable[[], T]) -> T:
-    """What a thread reads of a store; Refusal 503 while that is away."""
-    try:
-        return await asyncio.to_thread(read)
-    except StoreUnavailableError:
-        log.exception("the store of the styles does not answer")
-        raise Refusal(
-            503,
-            "not_ready",
-            "the store of the styles does not answer; come back later",
-            headers={"Retry-After": str(STORE_RETRY_S)},
-        ) from None
+    async def _from_store(self, read: Callable[[], T]) -> T:
+        """What a thread reads of a store; Refusal 503 while that is away, or takes too long."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(STORE_ANSWERS_S):
+                return await loop.run_in_executor(self._readers, read)
+        except (TimeoutError, StoreUnavailableError):
+            log.exception("the store of the styles does not answer")
+            raise Refusal(
+                503,
+                "not_ready",
+                "the store of the styles does not answer; come back later",
+                headers={"Retry-After": str(STORE_RETRY_S)},
+            ) from None

@@ -36,15 +36,13 @@ class StyleShelf:
         ]
         return StylesReply(styles=styles, default=self._head.style(None).name)
 
-    def find(self, name: str | None) -> StyleCard:
-        """A style by name; None is the model's default.
+    def find(self, name: str) -> StyleCard:
+        """A style by name.
 
         Raises:
             Refusal: 404 `unknown_style` naming those that there are, 422 `wrong_style` for one
                 that was made for another model.
         """
-        if name is None:
-            return self._head.style(None)
         if self._is_made(name):
             card = load_style_card(join_uri(self._uri or "", name))
             try:

@@ -7,10 +7,12 @@ import warnings
 from importlib import import_module
 from typing import Any
 
+import pytest
 import yaml
-from manifests import RayObject, ray_objects
+from manifests import RayObject, core_objects, ray_objects
 
 from visage.specs.serve import ServeSpec
+from visage_jobs.workspace import Workspace
 
 
 def service() -> RayObject:
@@ -60,6 +62,24 @@ def test_replicas_fit_into_the_workers_and_so_do_those_of_a_roll_out() -> None:
     per_pod = (group.each("cpu") - heads.replica_cpus) // wanted.replica_cpus
     assert surged <= per_pod * group.replicas
     assert heads.torch_threads <= heads.replica_cpus
+
+
+def test_styles_made_in_the_workspace_are_those_that_the_endpoint_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from visage_serve import app
+
+    (_, config) = next(core_objects("ConfigMap"))
+    for group in (service().head, *service().workers):
+        assert {"configMapRef": {"name": config["metadata"]["name"]}} in group.container["envFrom"]
+    workspace = config["data"]["VISAGE_WORKSPACE"]
+    monkeypatch.setenv("VISAGE_WORKSPACE", workspace)
+    seen: list[ServeSpec] = []
+    monkeypatch.setattr(app, "build_app", seen.append)
+    app.build(serve_config()["applications"][0]["args"])
+    assert [spec.heads.styles_uri for spec in seen] == [Workspace.open(workspace).styles()]
 
 
 def test_a_pod_that_goes_waits_until_its_replicas_have_drained() -> None:

@@ -69,6 +69,20 @@ def test_the_registry_is_that_of_the_surroundings_unless_the_args_name_one(
     assert [spec.tracking_uri for spec in seen] == [expected]
 
 
+@pytest.mark.parametrize(
+    ("heads", "expected"),
+    [({}, "s3://visage/workspace/styles"), ({"styles_uri": "s3://other/x"}, "s3://other/x")],
+)
+def test_made_styles_are_those_of_the_workspace_unless_the_args_name_others(
+    app: ModuleType, monkeypatch: pytest.MonkeyPatch, heads: dict[str, str], expected: str
+) -> None:
+    monkeypatch.setenv("VISAGE_WORKSPACE", "s3://visage/workspace")
+    seen: list[Any] = []
+    monkeypatch.setattr(app, "build_app", seen.append)
+    app.build({"heads": heads})
+    assert [spec.heads.styles_uri for spec in seen] == [expected]
+
+
 def test_an_unknown_arg_is_refused_by_name(app: ModuleType) -> None:
     with pytest.raises(SpecError, match="args: replica: no such key"):
         app.build({"replica": 2})

@@ -228,6 +228,71 @@ def test_a_store_of_styles_that_is_away_is_a_503_that_says_when(heads, tmp_path,
     assert bench.post().status_code == 200  # which needs no store
 
 
+class SlowStore:
+    """Answers nothing before it is let go, and counts what is asked."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.asked: list[str] = []
+
+    def list(self) -> list[Any]:
+        self.asked.append("list")
+        self.go.wait(60.0)
+        return []
+
+    def stat(self, key: str) -> None:
+        self.asked.append(key)
+        self.go.wait(60.0)
+
+
+@pytest.fixture
+def slow_store(monkeypatch) -> Iterator[SlowStore]:
+    store = SlowStore()
+    monkeypatch.setattr("visage_serve.styles.open_store", lambda _: store)
+    yield store
+    store.go.set()
+
+
+def test_a_store_that_hangs_holds_up_only_who_asks_it_and_not_for_long(
+    heads, slow_store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("visage_serve.heads.STORE_ANSWERS_S", 0.5)
+    bench = heads(styles_uri=str(tmp_path / "styles"), in_flight=20)
+
+    async def talk(client):
+        named = [order(client, style="mine") for _ in range(12)]
+        lists = [client.get("/v1/styles") for _ in range(12)]
+        return await asyncio.gather(order(client), *named, *lists)
+
+    plain, *others = bench.run(talk)
+    assert plain.status_code == 200
+    for answer in others:
+        assert (answer.status_code, error_of(answer).code) == (503, "not_ready")
+        assert answer.headers["retry-after"] == "5"
+    assert len(slow_store.asked) <= 2  # who gave up waiting for a reader asks nothing any more
+    assert bench.left() == []
+
+
+def test_those_who_ask_for_styles_at_once_share_one_listing_and_are_bounded(
+    heads, slow_store, tmp_path
+):
+    bench = heads(styles_uri=str(tmp_path / "styles"), in_flight=3)
+
+    async def talk(client):
+        asked = [asyncio.create_task(client.get("/v1/styles")) for _ in range(5)]
+        while not slow_store.asked or sum(each.done() for each in asked) < 2:
+            await asyncio.sleep(0.01)
+        asked.pop(next(at for at, each in enumerate(asked) if not each.done())).cancel()
+        slow_store.go.set()
+        return await asyncio.gather(*asked)
+
+    answers = bench.run(talk)
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429]
+    assert slow_store.asked == ["list"]
+    assert bench.ask("GET", "/v1/styles").status_code == 200
+    assert slow_store.asked == ["list", "list"]  # what is new is found
+
+
 def test_one_video_is_rendered_at_a_time_and_all_get_their_own(heads):
     bench = heads()
     seconds = [0.4, 0.6, 0.5, 0.8]
