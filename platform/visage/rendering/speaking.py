@@ -1,7 +1,7 @@
 """Sound in, finished motion out, piece by piece: mel, audio features, motion.
 
 Every state that is carried has a fixed size, so a recording may be of any length; the pieces in
-which it comes change nothing (models.md A.10).
+which it comes change nothing but the rounding of sums (models.md A.10).
 """
 
 from __future__ import annotations

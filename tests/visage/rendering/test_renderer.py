@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,7 +21,9 @@ from visage.inference.talking_head import TalkingHead
 from visage.media.video import iter_frames, probe_video
 from visage.rendering.painter import FramePainter
 from visage.rendering.portrait import Portrait, read_portrait
-from visage.rendering.renderer import iter_points, render_clip
+from visage.rendering.renderer import BATCHES_AHEAD, CHUNKS_AHEAD, iter_points, render_clip
+from visage.rendering.retiming import Retiming
+from visage.rendering.sink import QUEUED_FRAMES, VideoSink
 from visage.rendering.sound import Sound
 from visage.rendering.speaking import SpeakingMotion
 from visage.specs.render import RenderSpec
@@ -58,13 +63,14 @@ def test_the_video_is_as_long_as_its_sound_at_any_rate(head, portrait, fps, seco
 
 @pytest.mark.parametrize("smoothing", [None, "one-euro", "none"])
 @pytest.mark.parametrize("chunk_s", [0.05, 0.31, 60.0])
-def test_the_size_of_a_chunk_changes_nothing(head, portrait, chunk_s, smoothing):
+def test_the_size_of_a_chunk_changes_nothing_but_rounding(head, portrait, chunk_s, smoothing):
     sound = _sound(1.7)
     whole, pieces = (
         _points(head, portrait, sound, fps=25, chunk_s=chunk, smoothing=smoothing)
         for chunk in (10.0, chunk_s)
     )
-    torch.testing.assert_close(pieces, whole, atol=1e-3, rtol=0)
+    # products of other shapes are summed in another order: a few last bits of 32 pixels
+    torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=0)
 
 
 def test_the_seed_decides_and_another_one_moves_the_head_otherwise(head, portrait):
@@ -132,6 +138,69 @@ def test_what_goes_wrong_in_any_stage_is_told_and_nothing_stays_behind(
         render_clip(head, portrait, _sound(2.0), head.style(None), tmp_path / "a.mp4", spec)
     assert list(tmp_path.iterdir()) == []
     assert threading.active_count() == before
+
+
+class Held:
+    """How many of the things that a stage makes are alive at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._now = self.made = self.most = 0
+
+    def watch(self, thing: object) -> None:
+        with self._lock:
+            self.made, self._now = self.made + 1, self._now + 1
+            self.most = max(self.most, self._now)
+        weakref.finalize(thing, self._gone)
+
+    def _gone(self) -> None:
+        with self._lock:
+            self._now -= 1
+
+
+@pytest.fixture
+def held(monkeypatch) -> dict[str, Held]:
+    """What each stage makes, watched."""
+    found = {name: Held() for name in ("motion", "points", "inputs", "layers", "frames")}
+
+    def watched(name: str, owner: type, method: str, part: Callable[[Any], object]) -> None:
+        real = getattr(owner, method)
+
+        def makes(self, *given):
+            made = real(self, *given)
+            found[name].watch(part(made))
+            return made
+
+        monkeypatch.setattr(owner, method, makes)
+
+    watched("motion", SpeakingMotion, "push", lambda one: one.landmarks)
+    watched("points", Retiming, "push", lambda one: one)
+    watched("inputs", FramePainter, "_inputs", lambda one: one.stacked)
+    watched("layers", FramePainter, "_layers", lambda one: one.made)
+    put = VideoSink.put
+
+    def puts(self, frame):
+        found["frames"].watch(frame)
+        put(self, frame)
+
+    monkeypatch.setattr(VideoSink, "put", puts)
+    return found
+
+
+@pytest.mark.parametrize("seconds", [5, 30])
+def test_what_is_held_of_a_video_does_not_grow_with_its_sound(
+    head, portrait, tmp_path: Path, held, seconds
+):
+    spec = RenderSpec.parse({**FAST, "fps": 24, "batch": 4, "chunk_s": 0.2})
+    render_clip(head, portrait, _sound(seconds), head.style(None), tmp_path / "a.mp4", spec)
+    assert held["frames"].made == 24 * seconds
+    assert all(one.made >= 5 * seconds for one in held.values())
+    # a queue, one before it, and behind it the last one and the next
+    queues = {
+        "motion": 0, "points": CHUNKS_AHEAD, "inputs": BATCHES_AHEAD, "layers": BATCHES_AHEAD,
+        "frames": QUEUED_FRAMES,
+    }  # fmt: skip
+    assert {name: one.most for name, one in held.items() if one.most > queues[name] + 3} == {}
 
 
 def test_another_style_shows_other_pictures(head, portrait, tmp_path: Path):
