@@ -29,6 +29,8 @@ from visage_jobs.workspace import Workspace
 
 __all__ = ["AnimateJob", "Animated", "run_animate"]
 
+PORTRAIT_LIMITS = ImageLimits(max_bytes=256 * 2**20)
+"""A camera's whole picture without loss: it is one's own, and one at a time."""
 Note = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
@@ -122,9 +124,13 @@ def _check(job: AnimateJob) -> None:
 def _portrait(
     job: AnimateJob, sandbox: MediaSandbox, provider: FaceProvider, head: TalkingHead
 ) -> Portrait:
-    data = read_media(job.portrait, max_bytes=ImageLimits().max_bytes)
     try:
-        image = sandbox.decode_image(data)
+        data = read_media(job.portrait, max_bytes=PORTRAIT_LIMITS.max_bytes)
+    except MediaError as err:
+        advice = "; save it as a JPEG, or make it smaller" if err.code == "too_large" else ""
+        raise MediaError(err.code, f"{err}{advice}") from None
+    try:
+        image = sandbox.decode_image(data, limits=PORTRAIT_LIMITS)
         return portrait_for(head, image, provider, job.spec.portrait)
     except MediaError as err:
         raise MediaError(err.code, f"{job.portrait}: {err}") from None

@@ -18,10 +18,11 @@ import pytest
 from drawn_people import talking, write_film
 from made_scenes import scene
 from PIL import Image as Pillow
-from tiny_talking_head import publish_tiny_head
+from tiny_talking_head import FACE, DrawnFaces, publish_tiny_head
 from typer.testing import CliRunner
 
 from visage.media.image import encode_jpeg
+from visage.media.limits import ImageLimits
 from visage.media.video_writer import write_video
 from visage.rendering.renderer import render_clip
 from visage.synth.spec import VoxCeleb2Spec
@@ -160,6 +161,24 @@ def test_what_cameras_and_studios_give_is_taken_and_an_older_video_replaced(
     assert code == 0, said
     assert (json.loads(told)["frames"], json.loads(told)["duration_s"]) == (30, 1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["my video.mp4"]
+
+
+def test_a_large_picture_without_loss_is_taken_and_a_larger_file_refused_with_advice(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    noise = np.random.default_rng(0).integers(0, 255, (3600, 3600, 3), np.uint8)
+    picture = tmp_path / "noise.png"
+    Pillow.fromarray(noise).save(picture, compress_level=0)
+    assert picture.stat().st_size > 35 * 2**20
+    monkeypatch.setattr(animate, "open_provider", lambda _: DrawnFaces(FACE))
+    out, words = tmp_path / "out.mp4", ("--fps", "24", "--size", "64")
+    code, _, said = _animate(site, out, *words, portrait=str(picture))
+    assert code == 0, said
+    monkeypatch.setattr(animate, "PORTRAIT_LIMITS", ImageLimits(max_bytes=35 * 2**20))
+    code, _, said = _animate(site, tmp_path / "no.mp4", *words, portrait=str(picture))
+    assert code == 1
+    assert "are not accepted; save it as a JPEG, or make it smaller" in said
+    assert not (tmp_path / "no.mp4").exists()
 
 
 def test_a_clip_of_a_speaker_is_a_style_and_the_video_says_which_clip(site: Path, tmp_path: Path):
