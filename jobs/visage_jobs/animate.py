@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,14 +21,15 @@ from visage.media.limits import ImageLimits
 from visage.media.sandbox import MediaSandbox, read_media
 from visage.rendering.portrait import Portrait, portrait_for
 from visage.rendering.provenance import file_digest, provenance_tags
-from visage.rendering.renderer import RenderedClip, render_clip
+from visage.rendering.renderer import RenderedClip, render_clip, video_size
+from visage.rendering.retiming import frame_total
 from visage.rendering.sound import Sound, open_sound
 from visage.rendering.style_clip import card_of_clip, clip_spec_for
 from visage.specs.render import RenderSpec
 from visage_jobs.talking_heads import DEFAULT_MODEL, FoundHead, find_style, find_talking_head
 from visage_jobs.workspace import Workspace
 
-__all__ = ["AnimateJob", "Animated", "run_animate"]
+__all__ = ["AnimateJob", "AnimatePlan", "Animated", "plan_animate", "run_animate"]
 
 PORTRAIT_LIMITS = ImageLimits(max_bytes=256 * 2**20)
 """A camera's whole picture without loss: it is one's own, and one at a time."""
@@ -64,6 +66,35 @@ class Animated:
     """What a person should know: silence, a style that shows little."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnimatePlan:
+    """What would be made: all inputs are usable, nothing was written."""
+
+    model: str
+    style: str
+    frames: int
+    size: int
+    """Side of the video, pixels."""
+    duration_s: float
+    """Of the sound."""
+
+
+def plan_animate(job: AnimateJob, *, note: Note = lambda text: None) -> AnimatePlan:
+    """Look at everything that a video is made of, but make none.
+
+    Raises:
+        NotFoundError, MediaError, SpecError: as `run_animate`.
+    """
+    with _ready(job, note) as (found, _, style, sound):
+        return AnimatePlan(
+            model=found.pinned.title,
+            style=style.name,
+            frames=frame_total(sound.duration_s, job.spec.fps),
+            size=video_size(found.head, job.spec),
+            duration_s=sound.duration_s,
+        )
+
+
 def run_animate(
     job: AnimateJob,
     *,
@@ -77,13 +108,21 @@ def run_animate(
         MediaError: the portrait, the sound or the style clip cannot be used; `code` says why.
         SpecError: an argument is wrong, or there is no such style.
     """
-    _check(job)
     notes: list[str] = []
 
     def told(text: str) -> None:
         notes.append(text)
         note(text)
 
+    with _ready(job, told) as (found, portrait, style, sound):
+        clip = _rendered(job, found, portrait, style, sound, progress)
+    return Animated(clip=clip, model=found.pinned.title, style=style.name, notes=tuple(notes))
+
+
+@contextmanager
+def _ready(job: AnimateJob, told: Note) -> Iterator[tuple[FoundHead, Portrait, StyleCard, Sound]]:
+    """What a video is made of, decoded and found usable."""
+    _check(job)
     found = find_talking_head(job.workspace, job.model, device=job.device)
     provider = open_provider(job.faces)
     with MediaSandbox() as sandbox, tempfile.TemporaryDirectory(prefix="visage-sound-") as folder:
@@ -95,8 +134,7 @@ def run_animate(
         )  # fmt: skip
         if sound.is_silent:
             told(f"{job.audio}: the sound is silent; the face will only blink and sway")
-        clip = _rendered(job, found, portrait, style, sound, progress)
-    return Animated(clip=clip, model=found.pinned.title, style=style.name, notes=tuple(notes))
+        yield found, portrait, style, sound
 
 
 def _check(job: AnimateJob) -> None:

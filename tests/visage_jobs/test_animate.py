@@ -114,6 +114,18 @@ def test_a_portrait_and_a_sound_become_a_video_that_says_what_it_is(site: Path, 
     assert len(facts["portrait_sha256"]) == len(facts["audio_sha256"]) == 64
 
 
+def test_a_plan_says_what_would_be_made_or_why_not_and_writes_nothing(site: Path, tmp_path: Path):
+    out, words = tmp_path / "out.mp4", ("--fps", "24", "--size", "64", "--dry-run", "--json")
+    code, told, said = _animate(site, out, *words)
+    assert code == 0, said
+    plan = json.loads(told)
+    assert plan.pop("model").startswith("talking-head/1")
+    assert plan == {"style": "plain", "frames": 24, "size": 64, "duration_s": 1.0}
+    code, told, said = _animate(site, out, *words, portrait="scene.jpg")
+    assert (code, "no face was found" in said) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_silence_is_rendered_and_told(site: Path, tmp_path: Path):
     code, _, said = _animate(site, tmp_path / "out.mp4", "--size", "64", audio="silent.wav")
     assert code == 0

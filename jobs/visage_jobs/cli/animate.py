@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from visage_jobs.cli.console import (
+    DryRunFlag,
     FacesOption,
     JsonFlag,
     SetOption,
@@ -53,6 +55,7 @@ def animate(
     faces: FacesOption = "auto",
     assign: SetOption = None,
     workspace: WorkspaceOption = None,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a portrait say (or sing) a recording, in a style.
@@ -63,7 +66,7 @@ def animate(
     Example: visage animate --portrait me.jpg --audio speech.wav --out me.mp4
     """
     from visage.specs.render import RenderSpec
-    from visage_jobs.animate import AnimateJob, run_animate
+    from visage_jobs.animate import AnimateJob, plan_animate, run_animate
     from visage_jobs.workspace import Workspace
 
     spec = RenderSpec.load(assignments=assign or (), fps=fps, size=size, seed=seed)
@@ -79,6 +82,11 @@ def animate(
         device=device,
         faces=faces,
     )
+    if dry_run:
+        with ending_clean():
+            plan = asdict(plan_animate(job, note=say))
+        emit(plan, as_json=as_json, table=lambda: "\n".join(f"{k}: {v}" for k, v in plan.items()))
+        return
     with ending_clean(), bar(quiet=as_json) as progress:
         task = progress.add_task("rendering", total=None)
         done = run_animate(
