@@ -189,7 +189,7 @@ def _records(
 
 def _json_rows(body: bytes) -> list[Mapping[str, Any]]:
     records: list[Mapping[str, Any]] = []
-    for number, line in enumerate(body.decode("utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(io.StringIO(body.decode("utf-8-sig")), 1):
         if not line.strip():
             continue
         try:

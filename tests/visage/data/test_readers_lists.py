@@ -211,6 +211,17 @@ def test_ncaer_s_takes_the_source_videos_from_its_manifest(tmp_path: Path) -> No
     assert groups == ["train/Anger/0001.avi", "friends"]
 
 
+def test_names_in_lists_may_hold_what_some_take_for_the_end_of_a_line(tmp_path: Path) -> None:
+    plant(tmp_path, "images/train/Anger/a\u2028b.jpg")
+    row = {"path": "images/train/Anger/a\u2028b.jpg", "source_video": "x.avi"}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\r\n")
+    (tmp_path / "train.txt").write_text("train/Anger/a\u2028b.jpg,0,1,2,3,4\r\n")
+
+    assert [record.group for record in read_corpus(tmp_path).records] == ["x.avi"]
+    rows = read_list(BoxList(LocalFiles(tmp_path), "train.txt"))
+    assert [row.path for row in rows] == ["train/Anger/a\u2028b.jpg"]
+
+
 @pytest.mark.parametrize("line", ["{", '{"path": "x"}', "[1]", '"text"'])
 def test_a_damaged_manifest_of_ncaer_s_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
     plant(tmp_path, "images/train/Anger/a.jpg")

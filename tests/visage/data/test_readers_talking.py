@@ -305,6 +305,30 @@ def test_a_row_that_names_no_clip_of_the_folder_is_not_followed(
         read_corpus(root)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x1c", "\v", "\f", '"'])
+def test_a_sentence_may_hold_what_some_take_for_the_end_of_a_line(
+    tmp_path: Path, odd: str, end: str
+) -> None:
+    root = common_voice(tmp_path, lists={"train.tsv": ["a a1", "b b1"]})
+    listed = root / "cv-corpus-17.0-2024-03-15/zh-CN/train.tsv"
+    lines = ["path\tup_votes\tsentence\tclient_id"]
+    lines += [f"{name}1.mp3\t2\t{odd}one{odd} two\t{name}" for name in "ab"]
+    listed.write_bytes((end.join(lines) + end).encode())
+
+    assert [record.group for record in read_corpus(root).records] == ["a", "b"]
+
+
+def test_a_name_may_hold_what_some_take_for_the_end_of_a_line(tmp_path: Path) -> None:
+    plant(tmp_path, "an\u2028na/one.mp4", "ben\x85/one.mp4")
+    (tmp_path / "styles.csv").write_text("path,style\r\nan\u2028na,ballad\r\n", newline="")
+    (tmp_path / "truth.jsonl").write_text('{"path": "ben\x85/one.mp4", "style": "rap"}\r\n')
+
+    records = read_corpus(tmp_path, layout="clips").records
+
+    assert [record.style for record in records] == ["ballad", "rap"]
+
+
 def test_an_audit_of_sounds_is_refused_in_a_sentence(tmp_path: Path) -> None:
     corpus = read_corpus(common_voice(tmp_path, lists={"train.tsv": ["a a1", "b b1"]}))
 

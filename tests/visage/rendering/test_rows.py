@@ -49,6 +49,13 @@ def test_all_formats_of_a_table_give_the_same_rows(kind: str, tmp_path: Path) ->
     assert found.notes == ()
 
 
+def test_a_path_may_hold_what_some_take_for_the_end_of_a_line(tmp_path: Path) -> None:
+    line = '{"portrait": "ann\u2028.png", "audio": "bye\x85.wav"}'
+    (tmp_path / "rows.jsonl").write_text(line, encoding="utf-8")
+    (row,) = read_rows(str(tmp_path / "rows.jsonl")).rows
+    assert (row.portrait, row.audio) == ("ann\u2028.png", "bye\x85.wav")
+
+
 def test_paths_may_begin_elsewhere_than_beside_the_table(tmp_path: Path) -> None:
     _jsonl(tmp_path / "rows.jsonl")
     found = read_rows(str(tmp_path / "rows.jsonl"), root=str(tmp_path / "media"))

@@ -52,7 +52,7 @@ class BoxList:
     def lines(self) -> list[str]:
         """Its lines; raises DataError if it is not there or no text."""
         try:
-            return self.source.read(self.path).decode("utf-8-sig").splitlines()
+            return self.source.read(self.path).decode("utf-8-sig").split("\n")
         except (NotFoundError, UnicodeDecodeError) as err:
             raise DataError(f"{self.origin}: not readable as text: {err}") from None
 

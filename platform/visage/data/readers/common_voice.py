@@ -9,6 +9,7 @@ not read. Several locales under one root are read together.
 from __future__ import annotations
 
 import csv
+import io
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -160,7 +161,8 @@ def _durations(tree: Tree, folder: str) -> dict[str, float]:
 
 def _rows(tree: Tree, path: str, *, needed: tuple[str, ...]) -> Iterator[Mapping[str, str]]:
     """Rows of a list by the names of its header; DataError for a missing column or field."""
-    lines = tree.text(path).splitlines()
+    # Not `splitlines`, which also cuts at U+2028, U+0085 and others that sentences may hold.
+    lines = io.StringIO(tree.text(path), newline="")
     reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     absent = [name for name in needed if name not in (reader.fieldnames or ())]
     if absent:

@@ -7,6 +7,7 @@ what groups them (show, actor).
 
 from __future__ import annotations
 
+import io
 import json
 import posixpath
 
@@ -81,7 +82,7 @@ def _place(path: str) -> Placed | None:
 
 def _sources(tree: Tree) -> dict[str, str]:
     sources: dict[str, str] = {}
-    for number, line in enumerate(tree.text(MANIFEST).splitlines(), start=1):
+    for number, line in enumerate(io.StringIO(tree.text(MANIFEST)), start=1):
         if not line.strip():
             continue
         try:

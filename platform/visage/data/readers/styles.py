@@ -7,6 +7,7 @@ folder, the longest that fits decides), or in the `truth.jsonl` of a drawn corpu
 from __future__ import annotations
 
 import csv
+import io
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -83,7 +84,7 @@ def splits_of_people(
 
 def _from_truth(tree: Tree) -> dict[str, str]:
     names: dict[str, str] = {}
-    for number, line in enumerate(tree.text(TRUTH_FILE).splitlines(), 1):
+    for number, line in enumerate(io.StringIO(tree.text(TRUTH_FILE)), 1):
         try:
             row = json.loads(line)
             names[str(row["path"])] = str(row.get("style", ""))
@@ -96,7 +97,8 @@ def _from_truth(tree: Tree) -> dict[str, str]:
 
 
 def _from_list(tree: Tree) -> dict[str, str]:
-    rows: Sequence[Sequence[str]] = list(csv.reader(tree.text(LIST_FILE).splitlines()))
+    text = io.StringIO(tree.text(LIST_FILE), newline="")
+    rows: Sequence[Sequence[str]] = list(csv.reader(text))
     if not rows or [cell.strip() for cell in rows[0]] != ["path", "style"]:
         raise DataError(f"{tree.root}/{LIST_FILE}: the first line must be path,style")
     names: dict[str, str] = {}
