@@ -23,7 +23,7 @@ Doubles = NDArray[np.float64]
 _LARGE_RIVAL = 0.5
 """Height of a face that competes, in heights of the one that is followed."""
 _MOST_RIVAL_SHARE = 0.5
-"""Of the searches that may see a rival."""
+"""Of the searches that may see a rival, unless nobody else may be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,9 @@ def choose_take(times_s: Doubles, cuts: Sequence[int], spec: ClipPrepareSpec) ->
             what = f"no picture is shown for {gone_s:.2f} s before {after_s:.2f} s"
         more = f" (and {len(ends) - 1} more)" if len(ends) > 1 else ""
         raise MediaError(
-            "scene_cut", f"{what}{more}; cut the clip there, or set scene_cuts=longest"
+            "scene_cut",
+            f"{what}{more}; cut the clip there, or let visage prepare take its longest scene "
+            "(--set scene_cuts=longest)",
         )
     takes = [Take(start=a, stop=b) for a, b in pairwise([0, *ends, len(times_s)])]
     return max(takes, key=lambda take: float(times_s[take.stop - 1] - times_s[take.start]))
@@ -106,10 +108,14 @@ def _check_rivals(rivals: NDArray[np.float32], spec: ClipPrepareSpec) -> None:
     if spec.several_faces == "largest" or not len(searched):
         return
     least = _LARGE_RIVAL if spec.several_faces == "clear" else 0.0
-    share = float((searched > least).mean())
-    if share > _MOST_RIVAL_SHARE:
+    there = searched > least
+    share = float(there.mean())
+    # One search may take a shadow for a face; whoever is there is found by the next one too.
+    stays = spec.several_faces == "reject" and bool((there[1:] & there[:-1]).any())
+    if stays or share > _MOST_RIVAL_SHARE:
         raise MediaError(
             "several_faces",
-            f"another face, {float(np.median(searched[searched > least])):.0%} as tall, is there "
-            f"in {share:.0%} of the searches; crop the clip, or set several_faces=largest",
+            f"another face, {float(np.median(searched[there])):.0%} as tall, is there in "
+            f"{share:.0%} of the searches; crop the clip, or let visage prepare follow the largest "
+            "(--set several_faces=largest)",
         )

@@ -116,7 +116,7 @@ def track_clip(
         raise MediaError(
             "too_long",
             f"{path.name}: {info.duration_s:.0f} s; at most {spec.longest_s:.0f} s at once: "
-            "cut the clip, or raise longest_s",
+            "cut it into parts, or let visage prepare take longer ones (--set longest_s)",
         )
     reading = _read(path, info, None if truth is not None else provider, sandbox, spec, clock)
     with clock("pose"):

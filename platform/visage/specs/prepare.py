@@ -86,7 +86,8 @@ class ClipPrepareSpec(PrepareSpec):
     """Of frames in which the face may not be found."""
     several_faces: Literal["clear", "largest", "reject"] = "clear"
     """The largest face is followed. clear = rejected if another one, more than half as tall, is
-    there most of the time; reject = if there is any other; largest = whoever else is there."""
+    there most of the time; reject = if any other is found twice in a row; largest = whoever else
+    is there."""
     most_yaw_deg: float = Field(40.0, gt=0.0, le=90.0)
     """A head turned further is a profile, by its points: trackers see two eyes in every face, so
     that of a head of 70 degrees hardly more than 45 are measured."""

@@ -53,6 +53,14 @@ def test_a_rejection_says_where_after_the_beginning_and_what_to_do() -> None:
     assert found.value.code == "scene_cut"
 
 
+def test_a_setting_is_named_with_the_verb_that_has_it() -> None:
+    """Clips are refused by `animate` and `transfer-style` too, which have no such settings."""
+    with pytest.raises(MediaError, match=r"visage prepare .*--set scene_cuts=longest"):
+        choose_take(_times(20), [5], SPEC)
+    with pytest.raises(MediaError, match=r"visage prepare .*--set several_faces=largest"):
+        _whole(_track("x" * 4, [0.9] * 4))
+
+
 @given(st.integers(1, 60), st.sets(st.integers(1, 59)), st.sets(st.integers(1, 59)))
 def test_the_longest_take_holds_no_cut_and_no_gap_and_none_is_longer(
     count: int, cuts: set[int], gaps: set[int]
@@ -99,6 +107,9 @@ def test_a_face_may_be_missing_seldom_and_shortly(seen: str, code: str | None) -
         ([0.0, 0.0, 0.9, 0.0], (None, None, None)),
         ([0.9, 0.0, 0.9, 0.9], ("several_faces", None, "several_faces")),
         ([0.4, 0.4, 0.4, 0.4], (None, None, "several_faces")),
+        ([0.0, 0.3, 0.3, 0.0, 0.0, 0.0, 0.0], (None, None, "several_faces")),  # for a second
+        ([0.0, 0.3, 0.0, 0.0, 0.3, 0.0, 0.0], (None, None, None)),  # a shadow, now and then
+        ([0.9, 0.9, 0.0, 0.0, 0.0], (None, None, "several_faces")),
         ([], (None, None, None)),
     ],
 )
