@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from visage.errors import MediaError, SpecError
 from visage.faces.provider import Box, Face, Followed, Landmarks, face_size
 from visage.landmarks import LEFT_EYE, RIGHT_EYE
+from visage.faces.search import found_in
 from visage.media.image import Image
 
 __all__ = ["Detector", "Dlib68"]
@@ -90,27 +91,7 @@ class Dlib68:
 
     def detect(self, image: Image) -> list[Face]:
         """All faces, surest first; boxes may reach beyond the picture."""
-        height, width = image.shape[:2]
-        scale = min(1.0, self._max_side_px / max(height, width))
-        searched = np.ascontiguousarray(image)
-        if scale < 1.0:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            searched = cv2.resize(searched, size, interpolation=cv2.INTER_AREA)
-        # The two axes are rounded apart, so each has its own way back.
-        back_x, back_y = width / searched.shape[1], height / searched.shape[0]
-        faces = [
-            Face(
-                box=(
-                    round(left * back_x),
-                    round(top * back_y),
-                    round(right * back_x),
-                    round(bottom * back_y),
-                ),
-                score=score,
-            )
-            for (left, top, right, bottom), score in self._search(searched)
-        ]
-        return sorted(faces, key=lambda face: -face.score)
+        return found_in(image, self._search, most_side_px=self._max_side_px)
 
     def landmarks(self, image: Image, box: Box) -> Landmarks:
         """The 68 points of the face in `box`, which may reach beyond the picture.
@@ -150,8 +131,8 @@ class Dlib68:
         shape = self._predictor(image, region)
         return np.array([(point.x, point.y) for point in shape.parts()], np.float32)
 
-    def _search(self, image: Image) -> list[tuple[Box, float]]:
-        """Boxes (exclusive ends) and scores in pixels of the searched picture."""
+    def _search(self, image: Image) -> list[Face]:
+        """All faces, in pixels of the searched picture."""
         if self._kind == "hog":
             # Grey costs a quarter less time than colour at the same scores.
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -160,7 +141,7 @@ class Dlib68:
         else:
             found = [(hit.rect, hit.confidence) for hit in self._mmod(image, self._upsample)]
         return [
-            ((r.left(), r.top(), r.right() + 1, r.bottom() + 1), float(score))
+            Face(box=(r.left(), r.top(), r.right() + 1, r.bottom() + 1), score=float(score))
             for r, score in found
             if score >= self._threshold
         ]

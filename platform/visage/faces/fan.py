@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from visage.errors import CorruptError, MediaError, SpecError
 from visage.faces.provider import Box, Face, Landmarks, clip_box
+from visage.faces.search import found_in
 from visage.media.image import Image
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Fan:
         device: str = "cpu",
         threshold: float = 0.5,
         flip: bool = False,
+        max_side_px: int = 1024,
     ) -> None:
         """Load both networks.
 
@@ -82,11 +84,16 @@ class Fan:
             device: Torch device, `cpu` or `cuda`.
             threshold: Faces below this confidence are dropped.
             flip: Average with the mirrored picture: a little steadier, twice the time.
+            max_side_px: Larger pictures are shrunk to this side before the search; S3FD needs 256
+                bytes a pixel for its first layer alone. Landmarks are found in the given picture.
 
         Raises:
-            SpecError: a file or the package is missing; the message says where to put it.
+            SpecError: a file or the package is missing (the message says where to put it), or
+                `max_side_px` is too small.
             CorruptError: a file is not the published one.
         """
+        if max_side_px < 80:
+            raise SpecError(f"max_side_px {max_side_px}: give >= 80")
         if importlib.util.find_spec("face_alignment") is None:
             raise SpecError("face provider fan: install the extra `fan` (package face-alignment)")
         folder = fan_weights_folder(weights_dir)
@@ -97,6 +104,7 @@ class Fan:
         from face_alignment.models import FAN
 
         self._device, self._threshold, self._flip = device, threshold, flip
+        self._max_side_px = max_side_px
         self._detector = s3fd()
         self._detector.load_state_dict(detector_state)
         self._detector.to(device).eval()
@@ -107,7 +115,8 @@ class Fan:
     @property
     def name(self) -> str:
         """Identity with every setting that changes boxes or points."""
-        return f"fan4-s3fd-t{self._threshold:g}" + ("-flip" if self._flip else "")
+        settings = f"t{self._threshold:g}-s{self._max_side_px}"
+        return f"fan4-s3fd-{settings}" + ("-flip" if self._flip else "")
 
     @property
     def licence(self) -> str:
@@ -116,6 +125,10 @@ class Fan:
 
     def detect(self, image: Image) -> list[Face]:
         """All faces, surest first; boxes may reach beyond the picture."""
+        return found_in(image, self._search, most_side_px=self._max_side_px)
+
+    def _search(self, image: Image) -> list[Face]:
+        """All faces, in pixels of the searched picture."""
         import torch
         from face_alignment.detection.sfd.bbox import nms
         from face_alignment.detection.sfd.detect import detect
@@ -125,12 +138,11 @@ class Fan:
         if not len(found):
             return []
         found = found[nms(found, 0.3)]
-        faces = [
+        return [
             Face(box=_whole(row[:4]), score=float(row[4]))
             for row in found
             if row[4] > self._threshold
         ]
-        return sorted(faces, key=lambda face: -face.score)
 
     def landmarks(self, image: Image, box: Box) -> Landmarks:
         """The 68 points of the face in `box`, which may reach beyond the picture.

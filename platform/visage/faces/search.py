@@ -7,14 +7,14 @@ several times, each in another way, until something is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 
 from visage.faces.provider import Box, Face, FaceProvider, Image
 
-__all__ = ["area_of", "find_faces", "overlap"]
+__all__ = ["area_of", "find_faces", "found_in", "overlap"]
 
 LEAST_OVERLAP = 0.2
 """Intersection over union above which two boxes are of one face."""
@@ -50,6 +50,30 @@ def find_faces(image: Image, provider: FaceProvider, *, near: Box | None = None)
             return found
         first = found if first is None else first
     return first or []
+
+
+def found_in(
+    image: Image, search: Callable[[Image], list[Face]], *, most_side_px: int
+) -> list[Face]:
+    """What a search finds in a picture, or in a copy shrunk to that side, surest first.
+
+    Cost and memory of a detector grow with the pixels, and pictures may have 64 million of them.
+    """
+    height, width = image.shape[:2]
+    scale = min(1.0, most_side_px / max(height, width))
+    searched = np.ascontiguousarray(image)
+    if scale < 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        searched = np.asarray(cv2.resize(searched, size, interpolation=cv2.INTER_AREA), np.uint8)
+    # The two axes are rounded apart, so each has its own way back.
+    back = (width / searched.shape[1], height / searched.shape[0]) * 2
+    found = []
+    for face in search(searched):
+        left, top, right, bottom = (
+            round(side * factor) for side, factor in zip(face.box, back, strict=True)
+        )
+        found.append(Face(box=(left, top, right, bottom), score=face.score))
+    return sorted(found, key=lambda face: -face.score)
 
 
 def overlap(one: Box, two: Box) -> float:

@@ -280,3 +280,31 @@ def test_fan_loads_real_files_and_gives_boxes_and_points(
     assert (np.abs(points - (60, 60)) < 120).all()
     with pytest.raises(MediaError):
         provider.landmarks(image, (5, 5, 5, 9))
+
+
+def test_fan_searches_large_pictures_in_a_small_copy_and_answers_in_their_pixels(
+    untrained_weights: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from face_alignment.detection.sfd import detect as package
+
+    folder, digests = untrained_weights
+    for name, digest in digests.items():
+        monkeypatch.setitem(FAN_WEIGHTS, name, digest)
+    seen: list[tuple[int, ...]] = []
+
+    def detect(net: object, picture: np.ndarray, device: str) -> list[list[list[float]]]:
+        seen.append(picture.shape)
+        return [[[100.0, 50.0, 200.0, 150.0, 0.6], [300.0, 50.0, 400.0, 150.0, 0.9]]]
+
+    monkeypatch.setattr(package, "detect", detect)
+    provider = Fan(weights_dir=folder)
+    faces = provider.detect(np.zeros((2048, 4096, 3), np.uint8))
+    assert seen == [(512, 1024, 3)]
+    assert [face.box for face in faces] == [(1200, 200, 1600, 600), (400, 200, 800, 600)]
+    assert [face.score for face in faces] == [0.9, 0.6]
+    provider.detect(np.zeros((60, 1024, 3), np.uint8))
+    assert seen[1] == (60, 1024, 3), "nothing is shrunk that is small enough"
+    assert provider.name == "fan4-s3fd-t0.5-s1024"
+    assert Fan(weights_dir=folder, max_side_px=640).name != provider.name
+    with pytest.raises(SpecError, match="max_side_px"):
+        Fan(weights_dir=folder, max_side_px=10)
