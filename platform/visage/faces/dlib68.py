@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from visage.errors import MediaError, SpecError
 from visage.faces.provider import Box, Face, Followed, Landmarks, face_size
-from visage.landmarks import LEFT_EYE, RIGHT_EYE
 from visage.faces.search import found_in
+from visage.landmarks import LEFT_EYE, RIGHT_EYE
 from visage.media.image import Image
 
 __all__ = ["Detector", "Dlib68"]

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_people import talking
+from PIL import Image as Pillow
 from tiny_talking_head import FACE, DrawnFaces, mean_face, tiny_head, turned
 
 from visage.errors import MediaError
+from visage.faces.dlib68 import Dlib68
 from visage.inference.talking_head import CLIP_MARGIN
+from visage.media.image import encode_png
+from visage.media.sandbox import MediaSandbox
 from visage.models.projection import project
 from visage.rendering.portrait import MARGIN, SWAY, portrait_for, read_portrait, rested
 from visage.specs.render import PortraitSpec
@@ -111,3 +121,47 @@ def test_a_portrait_is_framed_as_the_models_clips_were_unless_told_otherwise(
     )
     np.testing.assert_array_equal(found.points, alone.points)
     assert found.picture.shape[0] == head.generator.spec.size
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[MediaSandbox]:
+    with MediaSandbox() as made:
+        yield made
+
+
+def _most_kib() -> int:
+    """High-water mark of this process's memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def test_a_portrait_of_sixty_megapixels_is_read_in_seconds_and_a_few_hundred_mb(
+    sandbox: MediaSandbox,
+) -> None:
+    """A detector that sees all of its pixels takes gigabytes."""
+    face = cv2.cvtColor(talking(2, 1)[0], cv2.COLOR_RGB2GRAY)
+    picture = np.full((5000, 12_000), 90, np.uint8)
+    picture[:, 3500:8500] = cv2.resize(face, (5000, 5000), interpolation=cv2.INTER_LINEAR)
+    body = io.BytesIO()
+    Pillow.fromarray(picture).save(body, "JPEG")
+    del picture
+    provider = Dlib68()
+    Path("/proc/self/clear_refs").write_text("5")  # the mark begins anew
+    before_kib, before_s = _most_kib(), time.process_time()
+    image = sandbox.decode_image(body.getvalue())
+    found = read_portrait(image, provider, size=64)
+    assert time.process_time() - before_s < 10
+    assert _most_kib() - before_kib < 400 << 10, "the picture itself takes 172 MiB"
+    assert found.large.shape == (1024, 1024, 3)
+    assert (found.points > 0).all()
+    assert (found.points < 63).all()
+
+
+def test_a_portrait_of_more_than_64_megapixels_is_refused_by_its_header(
+    sandbox: MediaSandbox,
+) -> None:
+    body = bytearray(encode_png(np.zeros((2, 2, 3), np.uint8)))
+    struct.pack_into(">II", body, 16, 12_000, 12_000)
+    with pytest.raises(MediaError, match=r"12000x12000 pixels.*scale it down") as caught:
+        sandbox.decode_image(bytes(body))
+    assert caught.value.code == "too_large"
