@@ -1,5 +1,8 @@
 """One chunk of records: what it is, and how it becomes one published shard.
 
+Rows go to a temporary file as they are made, so that memory holds those of one record, whatever the
+shard weighs; the file is published when it is whole.
+
 A picture that cannot be used becomes one typed outcome beside the shard, never a failed job. Which
 outcomes there are is itself data: `outcomes.parquet` lists every record of the chunk exactly once.
 """
@@ -8,7 +11,9 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,12 +21,13 @@ import pyarrow.parquet as pq
 
 from visage.data.records import Record, Split
 from visage.data.row_maker import Row, RowMaker
-from visage.data.shards import ROWS_PART, shard_bytes
+from visage.data.shard_writer import ShardWriter
+from visage.data.shards import ROWS_PART, read_shard
 from visage.data.stage_clock import StageClock
 from visage.errors import MediaError
 from visage.faultpoints import fault_point
 from visage.store.base import Store
-from visage.store.commit import Commit, commit, read_commit, read_part
+from visage.store.commit import Commit, commit, fetch_part, read_commit, read_part
 
 __all__ = ["Chunk", "ChunkDone", "known_fingerprints", "prepare_chunk"]
 
@@ -88,17 +94,23 @@ def prepare_chunk(
     if found is not None:
         return _done(chunk.key, found, {}, 0.0)
     seconds: dict[str, float] = {}
-    media_s = 0.0
-    if chunk.keep_of is not None:
-        rows, outcomes = _kept(store, chunk)
-    else:
-        rows, outcomes = _made(chunk, maker, root, seconds)
-        media_s = sum(maker.duration_s(row) for row in rows)
-    fault_point("prepare.before_shard")
-    with StageClock(seconds)("write"):
-        made = _published(chunk, maker, rows, outcomes, store, settings)
+    clock = StageClock(seconds)
+    with tempfile.TemporaryFile() as file:  # it has no name, so a killed worker leaves nothing
+        shard = _Shard(maker=maker, writer=ShardWriter(file, maker.schema), clock=clock)
+        if chunk.keep_of is not None:
+            _keep(store, chunk, shard)
+        else:
+            for record, one in zip(chunk.records, chunk.fingerprints, strict=True):
+                made = _make(record, shard, root, seconds)
+                shard.outcomes.append({"fingerprint": one, "key": record.key, **made})
+        fault_point("prepare.before_shard")
+        with clock("write"):
+            shard.writer.close()
+            path = Path(f"/proc/self/fd/{file.fileno()}")
+            published = _published(chunk, shard, path, store, settings)
     fault_point("prepare.after_shard")
-    return _done(chunk.key, made, seconds, media_s)
+    media_s = 0.0 if chunk.keep_of is not None else shard.media_s
+    return _done(chunk.key, published, seconds, media_s)
 
 
 def known_fingerprints(store: Store, key: str) -> list[str]:
@@ -108,53 +120,63 @@ def known_fingerprints(store: Store, key: str) -> list[str]:
     return values
 
 
-def _published(
-    chunk: Chunk, maker: RowMaker, rows: Rows, outcomes: Rows, store: Store, settings: str
-) -> Commit:
-    table = pa.Table.from_pylist(rows, schema=maker.schema)
+@dataclass(slots=True, kw_only=True)
+class _Shard:
+    """What has been written so far of one shard."""
+
+    maker: RowMaker
+    writer: ShardWriter
+    clock: StageClock
+    outcomes: Rows = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    media_s: float = 0.0
+
+    def take(self, rows: Iterable[Row]) -> None:
+        """Write rows and count them."""
+        with self.clock("write"):
+            for row in rows:
+                name = self.maker.count_by(row)
+                self.counts[name] = self.counts.get(name, 0) + 1
+                self.media_s += self.maker.duration_s(row)
+                self.writer.add(row)
+
+
+def _published(chunk: Chunk, shard: _Shard, path: Path, store: Store, settings: str) -> Commit:
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(outcomes, schema=OUTCOMES), sink)
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[maker.count_by(row)] = counts.get(maker.count_by(row), 0) + 1
+    pq.write_table(pa.Table.from_pylist(shard.outcomes, schema=OUTCOMES), sink)
     metadata = {
         "settings": settings,
         "split": chunk.split,
-        "rows": len(rows),
-        "records": sum(one["code"] is None for one in outcomes),
-        "counts": counts,
-        "rejected": _rejected(outcomes),
+        "rows": sum(shard.counts.values()),
+        "records": sum(one["code"] is None for one in shard.outcomes),
+        "counts": shard.counts,
+        "rejected": _rejected(shard.outcomes),
     }
-    parts = {ROWS_PART: shard_bytes(table), OUTCOMES_PART: sink.getvalue()}
+    parts: dict[str, bytes | Path] = {ROWS_PART: path, OUTCOMES_PART: sink.getvalue()}
     return commit(store, f"shards/{chunk.key}", parts, metadata=metadata)
 
 
-def _kept(store: Store, chunk: Chunk) -> tuple[Rows, Rows]:
+def _keep(store: Store, chunk: Chunk, shard: _Shard) -> None:
+    """Rows and outcomes of a standing shard, as far as their records are still wanted."""
     prefix = f"shards/{chunk.keep_of}"
     outcomes = pq.read_table(io.BytesIO(read_part(store, prefix, OUTCOMES_PART))).to_pylist()
     keep = set(chunk.fingerprints)
-    outcomes = [one for one in outcomes if one["fingerprint"] in keep]
-    keys = {one["key"] for one in outcomes}
-    table = pa.ipc.open_file(read_part(store, prefix, ROWS_PART)).read_all()
-    rows = table.to_pylist()
-    return [row for row in rows if row.get("clip", row["key"]) in keys], outcomes
+    shard.outcomes += [one for one in outcomes if one["fingerprint"] in keep]
+    keys = {one["key"] for one in shard.outcomes}
+    with tempfile.TemporaryDirectory(prefix="visage-shard-") as folder:
+        table = read_shard(fetch_part(store, prefix, ROWS_PART, Path(folder) / ROWS_PART))
+        rows = (table.slice(index, 1).to_pylist()[0] for index in range(table.num_rows))
+        shard.take(row for row in rows if row.get("clip", row["key"]) in keys)
 
 
-def _made(
-    chunk: Chunk, maker: RowMaker, root: Path, seconds: dict[str, float]
-) -> tuple[Rows, Rows]:
-    """Rows of the records that could be used, and one outcome for every record."""
-    rows: Rows = []
-    outcomes: Rows = []
-    for record, one in zip(chunk.records, chunk.fingerprints, strict=True):
-        outcome: Row = {"fingerprint": one, "key": record.key}
-        try:
-            rows += maker.rows(record, root, seconds)
-            outcome.update(code=None, detail=None)
-        except MediaError as err:
-            outcome.update(code=err.code, detail=str(err))
-        outcomes.append(outcome)
-    return rows, outcomes
+def _make(record: Record, shard: _Shard, root: Path, seconds: dict[str, float]) -> Row:
+    """Write the rows of a record if it can be used; what became of it."""
+    try:
+        rows = shard.maker.rows(record, root, seconds)
+    except MediaError as err:
+        return {"code": err.code, "detail": str(err)}
+    shard.take(rows)
+    return {"code": None, "detail": None}
 
 
 def _rejected(outcomes: Rows) -> dict[str, int]:

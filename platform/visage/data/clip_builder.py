@@ -43,6 +43,9 @@ __all__ = ["ClipRowMaker"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+MOST_PICTURES_BYTES = 3 << 29
+"""Encoded pictures of one clip, 1.5 GiB: they are held together, and no column of a batch of rows
+may reach 2 GiB. Ten minutes of 25 frames a second at 512 pixels take about 1.2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,7 @@ class ClipRowMaker:
         )
         origin_s, sound = _in_step(clip, sound)
         frames = self._frames_at_60_hz(record, clip.duration_s - origin_s, sound)
-        pictures, torso = self._pictures(path, clip, clock)
+        pictures, torso = self._pictures(record, path, clip, clock)
         arrays = self._arrays(clip, origin_s, sound, frames, torso, clock)
         with clock("write"):
             shared = {
@@ -156,13 +159,15 @@ class ClipRowMaker:
         )
 
     def _pictures(
-        self, path: Path, clip: TrackedClip, clock: StageClock
+        self, record: Record, path: Path, clip: TrackedClip, clock: StageClock
     ) -> tuple[list[bytes], Floats | None]:
         """Every frame of the source, cropped and encoded, and its shoulders if they are wanted."""
         bodies: list[bytes] = []
+        room_bytes = MOST_PICTURES_BYTES
         pictures = iter_pictures(path, clip, self.sandbox)
 
         def encoded() -> Iterator[Image]:
+            nonlocal room_bytes
             while True:
                 with clock("crop"):
                     picture = next(pictures, None)
@@ -170,6 +175,9 @@ class ClipRowMaker:
                     return
                 with clock("encode"):
                     bodies.append(encode_jpeg(picture, self.spec.jpeg_quality))
+                room_bytes -= len(bodies[-1])
+                if room_bytes < 0:
+                    raise _too_heavy(record, clip, len(bodies))
                 yield picture
 
         frames, torso = encoded(), None
@@ -208,6 +216,15 @@ class ClipRowMaker:
                 **pack_clip(arrays.cut(start, stop)),
                 **shared,
             }
+
+
+def _too_heavy(record: Record, clip: TrackedClip, frames: int) -> MediaError:
+    return MediaError(
+        "too_long",
+        f"{record.key}: the pictures of its first {clip.times_s[frames - 1]:.0f} of "
+        f"{clip.duration_s:.0f} s take {MOST_PICTURES_BYTES / 2**30:.1f} GiB already; cut it into "
+        "parts, or let visage prepare store smaller pictures (--set size)",
+    )
 
 
 def _in_step(clip: TrackedClip, sound: Floats | None) -> tuple[float, Floats | None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -86,8 +87,7 @@ def plan_chunks(corpus: Corpus, store: Store, spec: PrepareSpec, *, settings: st
             del left[one]
     for split in SPLITS:
         rest = [(one, record) for one, record in left.items() if record.split == split]
-        for start in range(0, len(rest), spec.rows_per_shard):
-            part = rest[start : start + spec.rows_per_shard]
+        for part in _parts(rest, files, spec):
             records = [record for _, record in part]
             chunks.append(_chunk(split, records, [one for one, _ in part], settings))
     todo = sum(len(chunk.records) for chunk in chunks)
@@ -172,6 +172,26 @@ def _refuse_clips(corpus: Corpus) -> None:
             f"{corpus.root}: {clips} of {len(corpus.records)} records are clips; draw frames "
             f"first: visage ncaers {corpus.root} OUT, then visage prepare OUT"
         )
+
+
+def _parts(
+    rest: Sequence[tuple[str, Record]], files: CorpusFiles, spec: PrepareSpec
+) -> Iterator[list[tuple[str, Record]]]:
+    """Records by chunk: a chunk ends with the record that fills it, by count or by size.
+
+    Where it ends depends on its own records alone, so what a killed job leaves is cut as it was.
+    """
+    part: list[tuple[str, Record]] = []
+    size_bytes = 0
+    for one, record in rest:
+        part.append((one, record))
+        found = files.version(record.path) if math.isfinite(spec.source_bytes_per_shard) else None
+        size_bytes += 0 if found is None else found[0]
+        if len(part) == spec.rows_per_shard or size_bytes >= spec.source_bytes_per_shard:
+            yield part
+            part, size_bytes = [], 0
+    if part:
+        yield part
 
 
 def _chunk(

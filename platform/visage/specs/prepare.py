@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -24,6 +25,8 @@ class PrepareSpec(Spec):
     """Schema of the rows that are made."""
     accepts: ClassVar[tuple[str, ...]]
     """Kinds of records that can become rows."""
+    source_bytes_per_shard: ClassVar[float] = math.inf
+    """A shard also ends with the record that brings its files to this size."""
 
     faces: Literal["auto", "dlib68", "fan"] = "auto"
     """Face provider; auto takes the best one that works offline."""
@@ -60,6 +63,9 @@ class ClipPrepareSpec(PrepareSpec):
 
     kind: ClassVar[str] = "clips/1"
     accepts: ClassVar[tuple[str, ...]] = ("video",)
+    source_bytes_per_shard: ClassVar[float] = 32 << 20
+    """Prepared clips weigh 4 to 20 times what their files do, so that a shard stays near some
+    hundred MB, beyond which only its last clip can take it."""
 
     recipe: Literal["clips"] = "clips"
     size: int = Field(512, ge=32, le=1024, multiple_of=2)
@@ -72,7 +78,8 @@ class ClipPrepareSpec(PrepareSpec):
     """Shorter clips are rejected, for the window of the small motion preset is as long; one between
     both becomes one row."""
     longest_s: float = Field(600.0, ge=1.0)
-    """Longer clips are rejected: their pictures would not fit into a worker's memory."""
+    """Longer clips are rejected, and so are those whose encoded pictures take more than 1.5 GiB:
+    a worker holds them together."""
     points_sigma_s: float = Field(0.02, ge=0.0, le=0.5)
     """Smoothing of tracked points over time; true points of drawn clips are left as they are."""
     pose_sigma_s: float = Field(0.05, ge=0.0, le=0.5)
@@ -101,7 +108,7 @@ class ClipPrepareSpec(PrepareSpec):
 
     Cropped faces show little of them; points that are lost are NaN."""
     rows_per_shard: int = Field(8, ge=1, le=100_000)
-    """Clips of one shard."""
+    """Clips of one shard; it ends earlier with the clip that brings their files to 32 MiB."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ClipPrepareSpec:

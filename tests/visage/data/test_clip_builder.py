@@ -11,6 +11,7 @@ import pytest
 import torch
 from drawn_people import talking, write_film
 
+from visage.data import clip_builder as builder_module
 from visage.data.chunks import Chunk, ChunkDone, prepare_chunk
 from visage.data.clip_builder import ClipRowMaker
 from visage.data.clip_rows import CLIP_SCHEMA, unpack_clip
@@ -20,7 +21,7 @@ from visage.data.records import Corpus, Record
 from visage.errors import MediaError
 from visage.faces.dlib68 import Dlib68
 from visage.faces.provider import Box, Face, Followed, Image, Landmarks
-from visage.media.image import decode_image
+from visage.media.image import decode_image, encode_jpeg
 from visage.media.sandbox import MediaSandbox
 from visage.media.video import iter_frames, write_video
 from visage.models.projection import Camera, project
@@ -144,6 +145,23 @@ def test_clips_of_a_wrong_length_are_rejected_with_a_code(
     with pytest.raises(MediaError) as found:
         _maker(sandbox, **change).rows(record, Path(corpus.root), {})
     assert found.value.code == code
+
+
+def test_a_clip_whose_pictures_weigh_too_much_is_rejected_while_they_are_made(
+    corpus: Corpus, record: Record, sandbox: MediaSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+
+    def encode(picture: Image, quality: int) -> bytes:
+        made.append(encode_jpeg(picture, quality))
+        return made[-1]
+
+    monkeypatch.setattr(builder_module, "encode_jpeg", encode)
+    monkeypatch.setattr(builder_module, "MOST_PICTURES_BYTES", 40_000)
+    with pytest.raises(MediaError, match=r"of 2 s take .* cut it into parts") as found:
+        _maker(sandbox).rows(record, Path(corpus.root), {})
+    assert found.value.code == "too_long"
+    assert sum(map(len, made[:-1])) <= 40_000, "nothing was made beyond the bound"
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,30 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import prepare_life
+import pyarrow as pa
 import pytest
 from commit_checker import check_commit
 from prepare_life import SPEC, corpus_of, draw_picture, draw_pictures, plan_of, prepare
 
-from visage.data.prepare import assemble, settings_digest
-from visage.data.records import SPLITS, Corpus
-from visage.data.shards import MANIFEST_NAME, ShardRows, load_manifest
+from visage.data import shard_writer as shard_writer_module
+from visage.data.chunks import prepare_chunk
+from visage.data.prepare import assemble, plan_chunks, settings_digest
+from visage.data.records import SPLITS, Corpus, Record
+from visage.data.row_maker import Row
+from visage.data.shards import MANIFEST_NAME, ShardRows, load_manifest, read_shard
 from visage.errors import CorruptError, DataError
-from visage.specs.prepare import EmotionPrepareSpec
+from visage.specs.prepare import ClipPrepareSpec, EmotionPrepareSpec
 from visage.store.open import open_store
+
+CLIPS = ClipPrepareSpec()
 
 
 @pytest.fixture
@@ -236,14 +246,23 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What a prepare killed at each point left behind, by point."""
     folder = tmp_path_factory.mktemp("killed")
     draw_pictures(folder / "pictures")
-    support = Path(prepare_life.__file__)
+    support, temporary = Path(prepare_life.__file__), folder / "temporary"
+    temporary.mkdir()
     done = subprocess.run(
         [sys.executable, str(support), str(folder / "pictures"), str(folder), *POINTS],
         capture_output=True, text=True, check=True, timeout=120,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )  # fmt: skip
     ends = dict(line.split() for line in done.stdout.splitlines())
     assert ends == dict.fromkeys(POINTS, str(-signal.SIGKILL))
     return {point: folder / point for point in POINTS}
+
+
+def test_a_killed_prepare_leaves_no_shard_among_the_temporary_files(
+    killed: dict[str, Path],
+) -> None:
+    temporary = killed[POINTS[0]].parent / "temporary"
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -305,6 +324,85 @@ def test_a_standing_shard_that_lost_a_part_is_not_taken_for_whole(
         plan_of(corpus_of(root), out)
     shutil.rmtree(victim.parent)
     assert prepare(corpus_of(root), out).manifest.rows("train") == 10
+
+
+class _Heavy:
+    """Makes of every clip two rows of a megabyte, without looking at it."""
+
+    schema = pa.schema([("key", pa.string()), ("clip", pa.string()), ("body", pa.binary())])
+
+    def rows(self, record: Record, root: Path, seconds: dict[str, float]) -> list[Row]:
+        pair = [{"key": f"{record.key}@{part}", "clip": record.key} for part in range(2)]
+        return [{**row, "body": row["key"].encode() + bytes(1 << 20)} for row in pair]
+
+    def count_by(self, row: Mapping[str, Any]) -> str:
+        return "all"
+
+    def duration_s(self, row: Mapping[str, Any]) -> float:
+        return 1.0
+
+
+def _clips(root: Path, sizes_mib: Sequence[float]) -> Corpus:
+    """Clips of these sizes, of which nothing is on the disk."""
+    root.mkdir()
+    records = []
+    for index, size_mib in enumerate(sizes_mib):
+        path = root / f"{index:03d}.mp4"
+        path.touch()
+        os.truncate(path, int(size_mib * 2**20))
+        records.append(
+            Record(key=path.name, path=path.name, kind="video", label=None, split="train")
+        )
+    return Corpus(root=str(root), layout="clips", classes=(), records=tuple(records))
+
+
+def test_a_chunk_of_clips_ends_by_count_or_by_the_size_of_their_files(tmp_path: Path) -> None:
+    sizes = [1] * 8 + [20, 20, 500, 1, 31, 0.5]
+    plan = plan_chunks(
+        _clips(tmp_path / "clips", sizes), open_store(str(tmp_path)), CLIPS, settings="s"
+    )
+    assert [len(chunk.records) for chunk in plan.chunks] == [8, 2, 1, 2, 1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_killed_prepare_of_clips_leaves_is_cut_as_it_was(seed: int, tmp_path: Path) -> None:
+    """Chunks that differed would still hold every clip once, but give the data another digest."""
+    rng = np.random.default_rng(seed)
+    corpus = _clips(tmp_path / "clips", rng.choice([0.5, 3, 9, 15, 40], 40).tolist())
+    store = open_store(str(tmp_path / "out"))
+    whole = plan_chunks(corpus, store, CLIPS, settings="s").chunks
+    assert len({len(chunk.records) for chunk in whole}) > 2
+    done = rng.random(len(whole)) < 0.5
+    for chunk, is_done in zip(whole, done, strict=True):
+        if is_done:
+            prepare_chunk(chunk, _Heavy(), root=Path(corpus.root), store=store, settings="s")
+    left = plan_chunks(corpus, store, CLIPS, settings="s")
+    assert left.chunks == tuple(c for c, is_done in zip(whole, done, strict=True) if not is_done)
+
+
+def test_memory_holds_the_rows_of_one_clip_whatever_the_shard_weighs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_writer_module, "BATCH_BYTES", 1 << 20)
+    corpus = _clips(tmp_path / "clips", [1] * 24)
+    store = open_store(str(tmp_path / "out"))
+    spec = CLIPS.model_copy(update={"rows_per_shard": 24})
+    (chunk,) = plan_chunks(corpus, store, spec, settings="s").chunks
+    tracemalloc.start()
+    try:
+        prepare_chunk(chunk, _Heavy(), root=Path(corpus.root), store=store, settings="s")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8 << 20, "of 48 MiB"
+    fewer = replace(corpus, records=corpus.records[:12])
+    (kept,) = plan_chunks(fewer, store, spec, settings="s").chunks
+    assert kept.keep_of == chunk.key
+    prepare_chunk(kept, _Heavy(), root=Path(corpus.root), store=store, settings="s")
+    (shard,) = (tmp_path / "out" / "shards" / kept.key).glob("rows.*")
+    assert read_shard(shard).to_pylist() == [
+        row for record in fewer.records for row in _Heavy().rows(record, Path(), {})
+    ]
 
 
 def test_prepare_writes_to_a_real_s3_server_and_finds_its_work_again(

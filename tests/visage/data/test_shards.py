@@ -16,13 +16,17 @@ import pyarrow as pa
 import pytest
 from corpora import write_corpus
 
+from visage.data import shard_writer as shard_writer_module
 from visage.data import shards as shards_module
 from visage.data.manifest import Manifest, Shard
 from visage.data.prefetch import Prefetch
+from visage.data.shard_writer import ShardWriter
 from visage.data.shards import MANIFEST_NAME, ShardRows, load_manifest, read_shard, shard_bytes
-from visage.errors import CorruptError, DataError, StoreUnavailableError
+from visage.errors import CorruptError, DataError, StoreError, StoreUnavailableError
 from visage.store.base import Stat
 from visage.store.local import LocalStore
+
+SCHEMA = pa.schema([("key", pa.string()), ("images", pa.list_(pa.binary()))])
 
 
 class _Remote:
@@ -106,6 +110,43 @@ def test_equal_tables_give_equal_bytes_however_they_are_chunked() -> None:
     table = pa.table({"x": list(range(10))})
     pieces = pa.concat_tables([table.slice(0, 3), table.slice(3)])
     assert shard_bytes(pieces) == shard_bytes(table)
+
+
+def _written(folder: Path, rows: list[dict[str, object]]) -> bytes:
+    with (folder / "rows.arrow").open("wb") as file:
+        writer = ShardWriter(file, SCHEMA)
+        for row in rows:
+            writer.add(row)
+        writer.close()
+    return (folder / "rows.arrow").read_bytes()
+
+
+def test_rows_written_one_by_one_give_the_bytes_of_their_table(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"key": str(n), "images": [b"a" * n, b"b"]} for n in range(9)]
+    assert _written(tmp_path, rows) == shard_bytes(pa.Table.from_pylist(rows, schema=SCHEMA))
+    empty = pa.Table.from_pylist([], schema=SCHEMA)
+    assert pa.ipc.open_file(_written(tmp_path, [])).read_all() == empty
+
+
+def test_rows_that_are_too_many_for_one_batch_are_written_in_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offsets of a batch reach 2 GiB: a shard of twenty minutes of clips was more than that."""
+    monkeypatch.setattr(shard_writer_module, "BATCH_BYTES", 1000)
+    rows: list[dict[str, object]] = [{"key": "k", "images": [b"x" * 300]} for _ in range(10)]
+    rows.insert(4, {"key": "large", "images": [b"y" * 700, b"z" * 700]})
+    with pa.ipc.open_file(_written(tmp_path, rows)) as file:
+        batches = [file.get_batch(index) for index in range(file.num_record_batches)]
+    assert [batch.num_rows for batch in batches] == [3, 1, 1, 3, 3]
+    assert pa.Table.from_batches(batches).to_pylist() == rows
+
+
+def test_a_full_disk_is_a_sentence_that_says_where() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as file:
+        writer = ShardWriter(file, SCHEMA)
+        writer.add({"key": "k", "images": [b"x"]})
+        with pytest.raises(StoreError, match=r"No space left on device.*TMPDIR"):
+            writer.close()
 
 
 def test_a_sample_id_names_the_same_row_in_whatever_order_the_shards_are_listed(
