@@ -64,8 +64,8 @@ class ClipPrepareSpec(PrepareSpec):
     kind: ClassVar[str] = "clips/1"
     accepts: ClassVar[tuple[str, ...]] = ("video",)
     source_bytes_per_shard: ClassVar[float] = 32 << 20
-    """Prepared clips weigh 4 to 20 times what their files do, so that a shard stays near some
-    hundred MB, beyond which only its last clip can take it."""
+    """Prepared clips weigh five times what their files do, strongly compressed ones a hundred
+    times: shards of usual footage stay near some hundred MB, but for their last clip."""
 
     recipe: Literal["clips"] = "clips"
     size: int = Field(512, ge=32, le=1024, multiple_of=2)
