@@ -4,14 +4,14 @@
                                        evaluation.json       scores; written last, makes it whole
                                        report.html           for people; can be made again
 
-Rows that travel through Ray name shards and carry probabilities; pictures stay in the actor.
+What travels through Ray names shards and carries probabilities; pictures stay in the actor.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ from visage.metrics.classification import (
 )
 from visage.store.open import open_store
 from visage.tracking.evaluation import EVALUATION_FILE, EVALUATION_SCHEMA, Evaluation
-from visage_jobs.cluster import quiet_ray_data, ray_session, usable_cpus
+from visage_jobs.actor_pool import over_actors
 
 __all__ = ["EvaluateJob", "evaluate_emotion", "evaluation_name"]
 
@@ -82,6 +82,7 @@ def evaluate_emotion(job: EvaluateJob, *, progress: Progress | None = None) -> E
 
     Raises:
         DataError: the split is empty, or the model reads other input sizes than were prepared.
+        ClusterError: Ray failed, or a shard kills whoever reads it.
     """
     store = open_store(job.out)
     if store.stat(EVALUATION_FILE) is not None:
@@ -137,28 +138,28 @@ def scores(table: pa.Table, classes: Sequence[str]) -> dict[str, Any]:
 
 
 class PredictShard:
-    """One actor: holds the model, predicts every row of a shard."""
+    """What an actor holds: the model; predicts every row of a shard."""
 
-    def __init__(self, model_uri: str, data_uri: str) -> None:
+    def __init__(self, settings: Mapping[str, Any]) -> None:
         import torch
 
         from visage.inference.emotion import EmotionPredictor
 
         torch.set_num_threads(1)  # one actor is one core
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._predictor = EmotionPredictor(load_emotion_model(model_uri, device=device))
-        self._manifest, self._store = load_manifest(data_uri)
+        self._predictor = EmotionPredictor(load_emotion_model(settings["model_uri"], device=device))
+        self._split: Split = settings["split"]
+        self._rows = ShardRows(*load_manifest(settings["data_uri"]), self._split)
 
-    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Predictions of the rows [first, last) of a split."""
-        rows = ShardRows(self._manifest, self._store, row["split"])
-        for start in range(row["first"], row["last"], BATCH):
-            samples = range(start, min(start + BATCH, row["last"]))
-            yield from self._predict([(one, rows.row(one)) for one in samples], row["split"])
+    def __call__(self, span: range) -> list[dict[str, Any]]:
+        """Predictions of some rows of the split."""
+        found: list[dict[str, Any]] = []
+        for start in range(span.start, span.stop, BATCH):
+            samples = range(start, min(start + BATCH, span.stop))
+            found += self._predict([(one, self._rows.row(one)) for one in samples])
+        return found
 
-    def _predict(
-        self, rows: list[tuple[int, dict[str, Any]]], split: str
-    ) -> Iterator[dict[str, Any]]:
+    def _predict(self, rows: list[tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
         from visage.data.emotion_rows import stored_inputs
 
         inputs = [stored_inputs(row) for _, row in rows]
@@ -177,7 +178,7 @@ class PredictShard:
                 "face_weight": float(batch.branch_weights[index, 0]),
                 "context_weight": float(batch.branch_weights[index, 1]),
                 "attention": batch.attention[index].reshape(-1).tolist(),
-                "split": split,
+                "split": self._split,
                 "group": row["group"],
                 "sample": sample,
             }
@@ -185,34 +186,27 @@ class PredictShard:
 
 def _predictions(job: EvaluateJob, manifest: Manifest, progress: Progress) -> pa.Table:
     total = manifest.rows(job.split)
-    spans = list(_spans(manifest.of_split(job.split), job.split))
     found: list[dict[str, Any]] = []
-    with ray_session(address=job.address):
-        import ray
-
-        quiet_ray_data()
-        actors = max(1, min(len(spans), usable_cpus()))
-        dataset = ray.data.from_items(spans, override_num_blocks=len(spans)).flat_map(
-            PredictShard,
-            fn_constructor_args=(job.model_uri, job.data_uri),
-            concurrency=(1, actors),
-            num_cpus=1,
-        )
-        for row in dataset.iter_rows():
-            found.append(row)
-            if len(found) % BATCH == 0 or len(found) == total:
-                progress(len(found), total)
+    for some in over_actors(
+        list(_spans(manifest.of_split(job.split))),
+        PredictShard,
+        {"model_uri": job.model_uri, "data_uri": job.data_uri, "split": job.split},
+        name=lambda span: f"{job.data_uri}: the shard of {job.split} rows {span.start} and after",
+        address=job.address,
+    ):
+        found += some
+        progress(len(found), total)
     if len(found) != total:
         raise DataError(f"{job.data_uri}: {len(found)} predictions for {total} rows; run again")
     found.sort(key=lambda row: str(row["key"]))
     return pa.Table.from_pylist(found, schema=PREDICTIONS)
 
 
-def _spans(shards: Sequence[Shard], split: Split) -> Iterator[dict[str, Any]]:
+def _spans(shards: Sequence[Shard]) -> Iterator[range]:
     """One work item a shard, as sample numbers of the split."""
     first = 0
     for shard in shards:
-        yield {"split": split, "first": first, "last": first + shard.rows}
+        yield range(first, first + shard.rows)
         first += shard.rows
 
 

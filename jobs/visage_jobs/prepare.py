@@ -1,13 +1,12 @@
 """`visage prepare` on Ray Data: chunks of records in, published shards out, a manifest at the end.
 
-Rows that travel through Ray are references (a chunk as JSON) and counts; pictures never leave the
+What travels through Ray are references (a chunk) and counts; pictures never leave the
 actor that decodes them, so memory does not grow with the corpus.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -35,12 +34,13 @@ from visage.specs.prepare import (
     SpeechPrepareSpec,
 )
 from visage.store.open import open_store
-from visage_jobs.cluster import quiet_ray_data, ray_session, usable_cpus
+from visage_jobs.actor_pool import over_actors
 
 __all__ = ["PrepareJob", "PrepareResult", "plan_prepare", "run_prepare", "spec_for"]
 
 Progress = Callable[[int, int], None]
 """Called with records done and records in all."""
+GO_ON = "What was prepared is kept; run the same command again to go on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +118,7 @@ def run_prepare(job: PrepareJob, *, progress: Progress | None = None) -> Prepare
 
     Raises:
         DataError: the corpus holds clips, too much was rejected, or an outcome is missing.
+        ClusterError: Ray failed, or a chunk kills whoever prepares it.
     """
     start = perf_counter()
     job, plan, settings = plan_prepare(job)
@@ -151,40 +152,29 @@ def run_prepare(job: PrepareJob, *, progress: Progress | None = None) -> Prepare
 
 
 class ChunkWorker:
-    """One actor: holds a face provider, turns chunks into shards."""
+    """What an actor holds: a face provider and a decoder; turns chunks into shards."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any]) -> None:
         import cv2
 
         cv2.setNumThreads(1)  # one actor is one core; more threads only contend
         self._maker = _open_maker(settings)
         self._store = open_store(settings["out"])
         self._files = open_files(settings["root"])
-        self._settings = settings
+        self._digest: str = settings["digest"]
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """One chunk; the result is small and plain."""
-        chunk = Chunk.from_json(row["chunk"])
+    def __call__(self, chunk: Chunk) -> ChunkDone:
+        """One chunk; the result is small."""
         paths = [record.path for record in chunk.records] if chunk.keep_of is None else []
         with self._files.at_hand(paths) as root:
-            return self._prepare(chunk, root)
-
-    def _prepare(self, chunk: Chunk, root: Path) -> dict[str, Any]:
-        done = prepare_chunk(
-            chunk, self._maker, root=root, store=self._store, settings=self._settings["digest"]
-        )
-        return {
-            "key": done.key,
-            "prepared": done.prepared,
-            "rejected": done.rejected,
-            "seconds": json.dumps(done.seconds),
-            "media_s": done.media_s,
-        }
+            return prepare_chunk(
+                chunk, self._maker, root=root, store=self._store, settings=self._digest
+            )
 
 
-def _open_maker(settings: dict[str, Any]) -> RowMaker:
+def _open_maker(settings: Mapping[str, Any]) -> RowMaker:
     """The tools of one kind of rows; they decode one file at a time."""
-    spec = PREPARE_SPECS[settings["recipe"]].parse(settings["spec"])
+    spec: PrepareSpec = settings["spec"]
     sandbox = MediaSandbox()
     if isinstance(spec, SpeechPrepareSpec):
         return SpeechRowMaker(spec=spec, sandbox=sandbox)
@@ -203,36 +193,19 @@ def _open_maker(settings: dict[str, Any]) -> RowMaker:
 
 
 def _on_ray(job: PrepareJob, chunks: tuple[Chunk, ...], settings: str) -> Iterator[ChunkDone]:
-    with ray_session(address=job.address):
-        import ray
-
-        quiet_ray_data()
-        config = {
-            "recipe": next(
-                name for name, kind in PREPARE_SPECS.items() if isinstance(job.spec, kind)
-            ),
-            "spec": job.spec.model_dump(mode="json"),
+    return over_actors(
+        chunks,
+        ChunkWorker,
+        {
+            "spec": job.spec,
             "weights_dir": job.weights_dir,
             "parser_weights": job.parser_weights,
             "out": job.out,
             "root": job.corpus.root,
             "classes": job.corpus.classes,
             "digest": settings,
-        }
-        workers = max(1, min(len(chunks), int(ray.cluster_resources().get("CPU", 1)) - 1,
-                             usable_cpus() if job.address is None else len(chunks)))  # fmt: skip
-        rows = [{"chunk": chunk.to_json()} for chunk in chunks]
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            ChunkWorker,
-            fn_constructor_args=(config,),
-            concurrency=(1, workers),
-            num_cpus=1,
-        )
-        for row in dataset.iter_rows():
-            yield ChunkDone(
-                key=row["key"],
-                prepared=row["prepared"],
-                rejected=row["rejected"],
-                seconds=json.loads(row["seconds"]),
-                media_s=row["media_s"],
-            )
+        },
+        name=lambda chunk: f"chunk {chunk.key} (from {chunk.records[0].key} on)",
+        address=job.address,
+        go_on=GO_ON,
+    )

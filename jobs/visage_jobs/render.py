@@ -6,38 +6,34 @@ actor, whose memory does not grow with the length of a sound.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from visage import errors
 from visage.data.corpus_files import open_files
-from visage.errors import ClusterError, SpecError, VisageError
 from visage.faces import ProviderName, open_provider
 from visage.inference.talking_head import load_talking_head
 from visage.media.sandbox import MediaSandbox
 from visage.rendering.batch_plan import BatchPlan, plan_batch
 from visage.rendering.clip_store import ClipStore
-from visage.rendering.keys import RenderSetting, RenderTask, StyleRef
+from visage.rendering.keys import RenderSetting, StyleRef
 from visage.rendering.outcome import (
     OUTCOMES_FILE,
     Outcome,
+    Rejected,
     Rendered,
     RowOutcome,
-    from_record,
     outcomes_bytes,
     reconcile,
-    to_record,
 )
 from visage.rendering.row_worker import RowWorker
 from visage.rendering.rows import RenderTable, read_rows
 from visage.specs.render import RenderSpec
 from visage.store.base import join_uri
 from visage.store.open import open_store
-from visage_jobs.cluster import quiet_ray_data, ray_session, usable_cpus
+from visage_jobs.actor_pool import ActorBounds, over_actors
 from visage_jobs.talking_heads import (
     DEFAULT_MODEL,
     FoundHead,
@@ -47,29 +43,11 @@ from visage_jobs.talking_heads import (
 )
 from visage_jobs.workspace import Workspace
 
-__all__ = ["ActorBounds", "RenderJob", "RenderResult", "plan_render", "run_render"]
+__all__ = ["RenderJob", "RenderResult", "plan_render", "run_render"]
 
 Progress = Callable[[int, int], None]
 """Told rows that have ended and rows in all."""
 GO_ON = "What was rendered is kept; run the same command again to go on"
-MOST_BLOCKS = 2_000
-"""Of Ray Data: a row each up to so many rows, then several."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorBounds:
-    """How many renderers run at once; Ray Data chooses between the two by what waits."""
-
-    least: int = 1
-    most: int | None = None
-    """None = what the cluster's CPUs (or GPUs) carry."""
-
-    def __post_init__(self) -> None:
-        """Refuse a pool without actors."""
-        if self.least < 1 or (self.most is not None and self.most < self.least):
-            raise SpecError(
-                f"--actors {self.least}:{self.most}: at least 1, and no more at least than at most"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,32 +158,14 @@ def run_render(
     )
 
 
-class RowActor:
-    """One actor: holds the model, the face provider and a decoder; renders row after row."""
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = settings
-        self._work: RowWorker | None = None
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A task to its outcome; or to the error that ends the job, which Ray would wrap."""
-        try:
-            if self._work is None:
-                self._work = _open_worker(self._settings)
-            return {"outcome": json.dumps(to_record(self._work(RenderTask.from_json(row["task"]))))}
-        except VisageError as err:
-            return {"outcome": json.dumps({"error": type(err).__name__, "detail": str(err)})}
-
-
 def _open_worker(settings: Mapping[str, Any]) -> RowWorker:
+    """What an actor holds: the model, the face provider and a decoder; renders row after row."""
     import cv2
     import torch
 
     cv2.setNumThreads(1)  # one actor is one core; more threads only contend
     torch.set_num_threads(1)
-    setting = RenderSetting(
-        **{**settings["setting"], "spec": RenderSpec.parse(settings["setting"]["spec"])}
-    )
+    setting: RenderSetting = settings["setting"]
     return RowWorker(
         setting,
         head=load_talking_head(setting.model_uri, device=settings["device"]),
@@ -217,57 +177,24 @@ def _open_worker(settings: Mapping[str, Any]) -> RowWorker:
 
 
 def _on_ray(job: RenderJob, setting: RenderSetting, plan: BatchPlan) -> Iterator[Outcome]:
-    with ray_session(address=job.address):
-        import ray
-
-        quiet_ray_data()
-        config = {
-            "setting": {
-                "model": setting.model,
-                "model_uri": setting.model_uri,
-                "model_digest": setting.model_digest,
-                "faces": setting.faces,
-                "spec": setting.spec.model_dump(mode="json"),
-            },
-            "device": job.device,
-            "faces": job.faces,
-            "root": plan.table.files.uri,
-            "out": open_store(job.out).uri,  # absolute: actors stand elsewhere
-        }
-        least, most = _pool(job, len(plan.tasks), ray.cluster_resources())
-        items = [{"task": task.to_json()} for task in plan.tasks]
-        dataset = ray.data.from_items(items, override_num_blocks=min(len(items), MOST_BLOCKS)).map(
-            RowActor,
-            fn_constructor_args=(config,),
-            concurrency=(least, most),
-            num_cpus=1,
-            num_gpus=1 if job.device != "cpu" else 0,
-        )
-        try:
-            for row in dataset.iter_rows():
-                yield _told(json.loads(row["outcome"]))
-        except ray.exceptions.RayError as err:
-            raise ClusterError(f"a renderer died: {err}\n{GO_ON}") from err
-
-
-def _told(record: Mapping[str, Any]) -> Outcome:
-    if "error" not in record:
-        return from_record(record)
-    kind = getattr(errors, record["error"], VisageError)
-    raise kind(f"{record['detail']}\n{GO_ON}")
-
-
-def _pool(job: RenderJob, tasks: int, cluster: Mapping[str, float]) -> tuple[int, int]:
-    """Bounds of the pool: what was asked for, no more than tasks, and what the cluster carries."""
-    carried = int(cluster.get("CPU", 1)) - 1  # one is left to whoever reads the rows
-    if job.device != "cpu":
-        carried = min(carried, int(cluster.get("GPU", 0)))
-        if carried < 1:
-            raise SpecError(f"--device {job.device}: the cluster has no GPU; leave it out for CPUs")
-    elif job.address is None:
-        carried = min(carried, usable_cpus())
-    most = max(1, min(tasks, carried, job.actors.most or carried))
-    return min(job.actors.least, most), most
+    settings = {
+        "setting": setting,
+        "device": job.device,
+        "faces": job.faces,
+        "root": plan.table.files.uri,
+        "out": open_store(job.out).uri,  # absolute: actors stand elsewhere
+    }
+    return over_actors(
+        plan.tasks,
+        _open_worker,
+        settings,
+        name=lambda task: f"{task.portrait} with {task.audio}",
+        deadly=lambda task, why: Rejected(key=task.key, code="crashed", detail=why),
+        device=job.device,
+        address=job.address,
+        bounds=job.actors,
+        go_on=GO_ON,
+    )
 
 
 def _style(workspace: Workspace, found: FoundHead, name: str | None) -> StyleRef:

@@ -14,7 +14,7 @@
     ├── TrainingError           exit 1   a run cannot start or go on
     │   ├── NonFiniteLossError           loss or gradient is NaN or infinite
     │   └── CollapseError                a network that judges has stopped to tell things apart
-    ├── ClusterError            exit 75  Ray did not start here, or does not answer; try again later
+    ├── ClusterError            exit 75  Ray is not there, or workers die; try again later
     ├── TrackingError           exit 1   MLflow refused, or the registry holds something else
     └── PreemptedError          exit 75  stopped on request, state saved; run the same command again
 
@@ -163,7 +163,7 @@ class CollapseError(TrainingError):
 
 
 class ClusterError(VisageError):
-    """Ray did not start on this machine, or the cluster does not answer; nothing was begun."""
+    """Ray did not start here, the cluster does not answer, or work ends its processes."""
 
     exit_code = EXIT_RETRY_LATER
 

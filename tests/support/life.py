@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,22 +179,9 @@ def _empty_database(workspace: Path, folder: Path) -> None:
         shutil.copyfile(made, database)
 
 
-class _Rows:
-    """As much of a Ray dataset as the drivers use, in this process."""
-
-    def __init__(self, rows: Iterable[Any]) -> None:
-        self._rows = rows
-
-    def map(self, kind: Any, *, fn_constructor_args: tuple[Any, ...], **_: Any) -> _Rows:
-        worker = kind(*fn_constructor_args)
-        return _Rows(worker(row) for row in self._rows)
-
-    def flat_map(self, kind: Any, *, fn_constructor_args: tuple[Any, ...], **_: Any) -> _Rows:
-        worker = kind(*fn_constructor_args)
-        return _Rows(made for row in self._rows for made in worker(row))
-
-    def iter_rows(self) -> Iterator[Any]:
-        return iter(self._rows)
+def _over_items(items: Iterable[Any], kind: Any, settings: Any, **_: Any) -> Iterator[Any]:
+    """A pool of one, in this process."""
+    return map(kind(settings), items)
 
 
 @contextmanager
@@ -205,10 +191,6 @@ def _no_session(**_: Any) -> Iterator[None]:
 
 def _without_ray() -> None:
     """Stand in for Ray: the drivers' own code runs, in one process."""
-    ray, data = types.ModuleType("ray"), types.ModuleType("ray.data")
-    data.from_items = lambda rows, **_: _Rows(rows)  # type: ignore[attr-defined]
-    ray.data, ray.cluster_resources = data, lambda: {"CPU": 2}  # type: ignore[attr-defined]
-    sys.modules |= {"ray": ray, "ray.data": data}
     from visage.training.host import SingleHost
     from visage.training.session import run_training
     from visage_jobs import evaluate, prepare, train
@@ -223,8 +205,8 @@ def _without_ray() -> None:
             host=SingleHost(report=report),
         )  # fmt: skip
 
-    for module in (prepare, evaluate, train):
-        module.ray_session, module.quiet_ray_data = _no_session, lambda: None  # type: ignore[attr-defined]
+    prepare.over_actors = evaluate.over_actors = _over_items
+    train.ray_session = _no_session
     prepare.open_provider = lambda *_, **__: _Faces()
     train._fit = fit
 

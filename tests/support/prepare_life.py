@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from visage.data.chunks import Chunk, ChunkDone, prepare_chunk
+from visage.data.chunks import ChunkDone, prepare_chunk
 from visage.data.emotion_builder import EmotionRowMaker
 from visage.data.manifest import Manifest
 from visage.data.prepare import Plan, assemble, plan_chunks, settings_digest
@@ -124,7 +124,7 @@ def plan_of(corpus: Corpus, out: Path | str, spec: EmotionPrepareSpec = SPEC) ->
 
 
 def prepare(corpus: Corpus, out: Path | str, spec: EmotionPrepareSpec = SPEC) -> Prepared:
-    """The whole of prepare without Ray; chunks travel as text, as they do there."""
+    """The whole of prepare without Ray."""
     store, provider = open_store(str(out)), DrawnProvider()
     settings = settings_digest(spec, provider=provider.name)
     plan = plan_of(corpus, out, spec)
@@ -133,7 +133,7 @@ def prepare(corpus: Corpus, out: Path | str, spec: EmotionPrepareSpec = SPEC) ->
     )  # fmt: skip
     done = tuple(
         prepare_chunk(
-            Chunk.from_json(chunk.to_json()), maker, root=Path(corpus.root), store=store,
+            chunk, maker, root=Path(corpus.root), store=store,
             settings=settings,
         )
         for chunk in plan.chunks

@@ -17,7 +17,7 @@ from tiny_talking_head import publish_tiny_head
 from typer.testing import CliRunner
 
 from visage.data.corpus_files import open_files
-from visage.errors import DataError, NotFoundError, SpecError
+from visage.errors import DataError, NotFoundError
 from visage.faces import open_provider
 from visage.faces.provider import FaceProvider
 from visage.inference.style_card import save_style_card
@@ -28,14 +28,14 @@ from visage.media.video_writer import write_video
 from visage.rendering.batch_plan import BatchPlan
 from visage.rendering.clip_store import ClipStore
 from visage.rendering.keys import RenderSetting
-from visage.rendering.outcome import Outcome, Rendered
+from visage.rendering.outcome import Outcome, Rejected, Rendered
 from visage.rendering.row_worker import RowWorker
 from visage.store.open import open_store
 from visage.synth.ravdess import take_frames, takes_of
 from visage.synth.spec import RavdessSpec
 from visage_jobs import render
 from visage_jobs.cli import app
-from visage_jobs.render import ActorBounds, RenderJob, _pool, plan_render, run_render
+from visage_jobs.render import RenderJob, plan_render, run_render
 from visage_jobs.workspace import Workspace
 
 DRAWN = RavdessSpec(actors=1, height=256, width=256, duration_s=0.6)
@@ -138,6 +138,20 @@ def test_a_task_without_an_outcome_ends_the_job_with_a_sentence(job: RenderJob) 
         run_render(job, work=lambda *asked: islice(_here(*asked), 1))
 
 
+def test_a_row_that_kills_its_renderers_is_one_rejection_and_tried_by_the_next_job(
+    job: RenderJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pool(tasks, kind, settings, *, name, deadly, **_):  # type: ignore[no-untyped-def]
+        return (deadly(task, f"{name(task)} ended its worker") for task in tasks)
+
+    monkeypatch.setattr(render, "over_actors", pool)
+    first = run_render(job).rows[0].outcome
+    assert isinstance(first, Rejected)
+    assert (first.code, first.detail) == ("crashed", "person0.png with say0.wav ended its worker")
+    plan, _ = plan_render(job)
+    assert len(plan.tasks) == 3
+
+
 def test_a_style_of_the_workspace_is_found_where_it_lies(job: RenderJob, ground: Path) -> None:
     from tiny_talking_head import tiny_card
 
@@ -178,37 +192,6 @@ def test_no_model_is_a_sentence_that_says_how_to_get_one(job: RenderJob, tmp_pat
     lost = RenderJob(workspace=job.workspace, rows=job.rows, out=job.out)
     with pytest.raises(NotFoundError, match="visage demo"):
         plan_render(lost)
-
-
-@pytest.mark.parametrize(
-    ("asked", "device", "cluster", "expected"),
-    [
-        ((1, None), "cpu", {"CPU": 9}, (1, 8)),
-        ((2, 4), "cpu", {"CPU": 9}, (2, 4)),
-        ((2, 40), "cpu", {"CPU": 9}, (2, 8)),
-        ((6, None), "cpu", {"CPU": 2}, (1, 1)),
-        ((1, None), "cuda", {"CPU": 9, "GPU": 2}, (1, 2)),
-        ((30, None), "cpu", {"CPU": 90}, (20, 20)),
-    ],
-)
-def test_the_pool_stays_within_what_was_asked_for_and_what_is_there(
-    asked: tuple[int, int | None], device: str, cluster: dict[str, float],
-    expected: tuple[int, int], job: RenderJob,
-) -> None:  # fmt: skip
-    sized = RenderJob(
-        workspace=job.workspace, rows="", out="", device=device, address="ray://there",
-        actors=ActorBounds(least=asked[0], most=asked[1]),
-    )  # fmt: skip
-    assert _pool(sized, 20, cluster) == expected
-
-
-def test_a_gpu_that_is_not_there_and_a_pool_without_actors_are_refused(job: RenderJob) -> None:
-    wished = RenderJob(workspace=job.workspace, rows="", out="", device="cuda")
-    with pytest.raises(SpecError, match="no GPU"):
-        _pool(wished, 3, {"CPU": 4})
-    for least, most in ((0, None), (3, 2)):
-        with pytest.raises(SpecError, match="--actors"):
-            ActorBounds(least=least, most=most)
 
 
 def _words(job: RenderJob, *more: str) -> list[str]:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from visage.rendering.batch_plan import BatchPlan
-    from visage_jobs.render import ActorBounds, RenderResult
+    from visage_jobs.actor_pool import ActorBounds
+    from visage_jobs.render import RenderResult
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +54,8 @@ def render(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of head motion and blinks.")] = 0,
     actors: Annotated[
-        str, typer.Option(metavar="MIN:MAX", help="Renderers at once; default 1 to all cores.")
+        str,
+        typer.Option(metavar="MIN:MAX", help="Renderers at once; default 1 to all cores or GPUs."),
     ] = "1:",
     device: Annotated[str, typer.Option(help="cpu, or cuda: one GPU for each renderer.")] = "cpu",
     faces: FacesOption = "auto",
@@ -109,7 +111,7 @@ def render(
 
 def _bounds(text: str) -> ActorBounds:
     from visage.errors import SpecError
-    from visage_jobs.render import ActorBounds
+    from visage_jobs.actor_pool import ActorBounds
 
     least, _, most = text.partition(":") if ":" in text else (text, "", text)
     try:

@@ -10,10 +10,9 @@ outcomes there are is itself data: `outcomes.parquet` lists every record of the 
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -54,21 +53,6 @@ class Chunk:
     fingerprints: tuple[str, ...]
     keep_of: str | None = None
     """Key of a standing shard of which these records are kept; nothing is decoded again."""
-
-    def to_json(self) -> str:
-        """To hand it to another process."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Chunk:
-        """Read it there."""
-        values = json.loads(text)
-        records = tuple(
-            Record(**{**one, "box": tuple(one["box"]) if one["box"] else None})
-            for one in values.pop("records")
-        )
-        prints = tuple(values.pop("fingerprints"))
-        return cls(records=records, fingerprints=prints, **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from visage.data.corpus_files import CorpusFiles
@@ -60,16 +60,6 @@ class RenderTask:
     portrait_sha256: str
     audio_sha256: str
     style: StyleRef
-
-    def to_json(self) -> str:
-        """As it travels."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, body: str) -> RenderTask:
-        """What `to_json` gave."""
-        values = json.loads(body)
-        return cls(**{**values, "style": StyleRef(**values["style"])})
 
 
 def row_key(

@@ -23,7 +23,6 @@ from visage.media.sandbox import MediaSandbox
 from visage.media.video import probe_video
 from visage.rendering import row_worker
 from visage.rendering.clip_store import ClipStore
-from visage.rendering.keys import RenderTask
 from visage.rendering.outcome import (
     Rejected,
     Rendered,
@@ -300,11 +299,6 @@ def test_outcomes_are_a_table_with_a_line_a_row(site: RenderSite, tmp_path: Path
         ("gone", "rejected", "not_found"),
     ]
     assert (site.out / lines[0]["video"]).is_file()
-
-
-def test_a_task_travels_as_text(site: RenderSite) -> None:
-    (task,) = site.plan(site.table([BOB])).tasks
-    assert RenderTask.from_json(task.to_json()) == task
 
 
 def test_one_portrait_of_many_rows_is_looked_at_once(site: RenderSite) -> None:
