@@ -106,6 +106,7 @@ def plan_render(job: RenderJob) -> tuple[BatchPlan, RenderSetting]:
         model_uri=found.head.uri,
         model_digest=found.head.digest,
         faces=open_provider(job.faces).name,
+        device=job.device,
         spec=job.spec,
     )
     plan = plan_batch(
@@ -168,7 +169,7 @@ def _open_worker(settings: Mapping[str, Any]) -> RowWorker:
     setting: RenderSetting = settings["setting"]
     return RowWorker(
         setting,
-        head=load_talking_head(setting.model_uri, device=settings["device"]),
+        head=load_talking_head(setting.model_uri, device=setting.device),
         provider=open_provider(settings["faces"]),
         sandbox=MediaSandbox(),
         files=open_files(settings["root"]),
@@ -179,7 +180,6 @@ def _open_worker(settings: Mapping[str, Any]) -> RowWorker:
 def _on_ray(job: RenderJob, setting: RenderSetting, plan: BatchPlan) -> Iterator[Outcome]:
     settings = {
         "setting": setting,
-        "device": job.device,
         "faces": job.faces,
         "root": plan.table.files.uri,
         "out": open_store(job.out).uri,  # absolute: actors stand elsewhere

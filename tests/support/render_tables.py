@@ -67,7 +67,7 @@ class RenderSite:
         """The tiny model, seen with drawn faces."""
         return RenderSetting(
             model="tiny", model_uri=self.head.uri, model_digest=self.head.digest, faces="drawn",
-            spec=spec,
+            device="cpu", spec=spec,
         )  # fmt: skip
 
     @property

@@ -1,7 +1,8 @@
 """What makes two renders the same: the key of a row, and the task that carries it to a worker.
 
-The key is a digest of the bytes that go in (portrait, sound), of the model, the style, the spec and
-what finds the face. File names are not in it: the same content is rendered once, wherever it lies.
+The key is a digest of the bytes that go in (portrait, sound), of the model, the style, the spec,
+what finds the face and the device. File names are not in it: the same content is rendered once,
+wherever it lies.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from visage.specs.render import RenderSpec
 
 __all__ = ["RenderSetting", "RenderTask", "StyleRef", "file_digests", "row_key", "sha256_or_none"]
 
-VERSION = "1"
-"""Of the renderer: another one gives other frames for the same inputs, so rows have other keys."""
+VERSION = "2"
+"""Of the renderer; raise it with any change that gives other frames for the same inputs."""
 HASHED_AT_ONCE = 64
 """Files of a store that lie on this machine while they are hashed."""
 HASHERS = 8
@@ -46,6 +47,8 @@ class RenderSetting:
     model_digest: str
     faces: str
     """Full name of the provider that finds faces and landmarks."""
+    device: str
+    """What paints: half precision on a GPU gives other frames than a CPU."""
     spec: RenderSpec
 
 
@@ -78,6 +81,7 @@ def row_key(
         "style": style_digest,
         "spec": setting.spec.digest(),
         "faces": setting.faces,
+        "device": setting.device,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -21,7 +21,7 @@ from tiny_talking_head import FACE, DrawnFaces, publish_tiny_head
 from visage.errors import CorruptError, DataError, SpecError, StoreUnavailableError
 from visage.media.sandbox import MediaSandbox
 from visage.media.video import probe_video
-from visage.rendering import row_worker
+from visage.rendering import keys, row_worker
 from visage.rendering.clip_store import ClipStore
 from visage.rendering.outcome import (
     Rejected,
@@ -90,9 +90,11 @@ def test_a_second_run_decodes_and_writes_nothing(
     assert {path: path.stat().st_mtime_ns for path in site.out.rglob("*")} == before
 
 
-@pytest.mark.parametrize("change", ["portrait", "audio", "style", "spec", "model", "faces"])
+@pytest.mark.parametrize(
+    "change", ["portrait", "audio", "style", "spec", "model", "faces", "device", "version"]
+)
 def test_a_key_changes_with_everything_that_the_video_depends_on(
-    change: str, site: RenderSite
+    change: str, site: RenderSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (before,) = _keys(site, [ANN])
     row, spec = dict(ANN), FAST
@@ -105,8 +107,10 @@ def test_a_key_changes_with_everything_that_the_video_depends_on(
             row["style"] = "loud"
         case "spec":
             spec = FAST.model_copy(update={"seed": 1})
+        case "version":
+            monkeypatch.setattr(keys, "VERSION", "99")
         case _:
-            name = {"model": "model_digest", "faces": "faces"}[change]
+            name = "model_digest" if change == "model" else change
             setting = replace(site.setting(), **{name: "other"})
             site.setting = lambda spec=FAST: setting  # type: ignore[method-assign]
     (after,) = _keys(site, [row], spec)
