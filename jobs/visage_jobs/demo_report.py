@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from visage.errors import NotFoundError
 from visage.metrics.head_tables import COLUMNS
-from visage.store.open import open_store
-from visage.tracking.head_evaluation import SHEET_FILE, HeadEvaluation
+from visage.tracking.head_evaluation import HeadEvaluation
 from visage.tracking.report.content import ScoreTable, TalkingPart
 from visage_jobs.demo_talking import TalkingDemo
 
@@ -24,19 +22,11 @@ def talking_part(done: TalkingDemo) -> TalkingPart:
             f"{clip.seconds['all']:.0f} s. The networks are the small presets: they show that "
             "everything works, not how good it can become."
         ),
-        sheet_jpeg=_sheet(done.scores.uri),
+        sheet_jpeg=done.scores.sheet(),
         sheet_caption="Clips of unseen people: the truth, its motion painted, what was generated, "
         "a frozen face.",
         tables=(_score_table(done.scores), _style_table(done), _parts_table(done)),
     )
-
-
-def _sheet(evaluation_uri: str) -> bytes | None:
-    """The contact sheet; None where all clips that it should show could not be compared."""
-    try:
-        return open_store(evaluation_uri).get(SHEET_FILE)
-    except NotFoundError:
-        return None
 
 
 def head_sentence(found: HeadEvaluation) -> str:

@@ -18,9 +18,7 @@ from visage.media.video import probe_video
 from visage.metrics.head_tables import Spread
 from visage.synth.spec import VoxCeleb2Spec
 from visage.synth.takes import takes_of
-from visage.tracking.head_evaluation import SHEET_FILE
 from visage_jobs import demo_talking
-from visage_jobs.demo_report import _sheet
 from visage_jobs.demo_talking import (
     MOST_SAID_S,
     TalkingJob,
@@ -55,12 +53,6 @@ def test_without_anybody_unseen_the_demo_ends_before_it_trains(tmp_path: Path):
     none = write_clip_corpus(tmp_path / "none", train=1, val=1, test=0, size=32, frames=60)
     with pytest.raises(DataError, match="every test clip was rejected"):
         _test_clips(_corpus("a.mp4"), none)
-
-
-def test_the_page_of_clips_that_could_not_be_shown_has_no_sheet_and_is_a_page(tmp_path: Path):
-    assert _sheet(str(tmp_path)) is None
-    (tmp_path / SHEET_FILE).write_bytes(b"jpeg")
-    assert _sheet(str(tmp_path)) == b"jpeg"
 
 
 @pytest.mark.parametrize("length_s", [1.0, 12.0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,19 @@ from corpora import write_corpus
 from made_clips import write_clip_corpus
 from made_tracking import empty_database  # noqa: F401  # a fixture
 from mlflow import MlflowClient
-from tiny_talking_head import publish_tiny_head
+from tiny_talking_head import publish_tiny_head, tiny_card
 from typer.testing import CliRunner
 
-from visage.errors import DataError, NotFoundError, SpecError, TrackingError
+from visage.data.shards import ShardRows, load_manifest
+from visage.errors import CorruptError, DataError, NotFoundError, SpecError, TrackingError
+from visage.inference.style_card import save_style_card
 from visage.media.image import decode_image
 from visage.metrics.head_tables import COLUMNS
 from visage.rendering.held_out import SUBJECTS
 from visage.specs.evaluate import HeadEvaluationSpec
+from visage.store.open import open_store
 from visage.tracking.head_evaluation import HeadEvaluation
+from visage_jobs import evaluate_heads
 from visage_jobs.cli import app
 from visage_jobs.evaluate_heads import (
     ClipActor,
@@ -56,20 +60,9 @@ def job(ground: Path, tmp_path: Path, empty_database: Path) -> HeadEvaluationJob
     )
 
 
-def _here(
-    job: HeadEvaluationJob, uri: str, digest: str, items: Sequence[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """The actor in this process, in place of Ray."""
-    actor = ClipActor(
-        {
-            "spec": job.spec.model_dump(mode="json"), "model_uri": uri, "model_digest": digest,
-            "workspace": job.workspace.root, "device": "cpu", "data_uri": job.data_uri,
-            "split": job.split,
-        }
-    )  # fmt: skip
-    for item in reversed(items):  # Ray gives them in any order
-        made = actor(item)
-        yield {**json.loads(made["told"]), "strip": made["strip"]}
+def _here(settings: Mapping[str, Any], items: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The actor in this process, in place of Ray, which gives answers in any order."""
+    return map(ClipActor(settings), reversed(items))
 
 
 def test_an_evaluation_is_whole_tracked_and_made_once(job: HeadEvaluationJob) -> None:
@@ -80,11 +73,11 @@ def test_an_evaluation_is_whole_tracked_and_made_once(job: HeadEvaluationJob) ->
     assert set(found.subjects["generated"]) == {column.name for column in COLUMNS} - seen
     assert all(one.clips == 3 for one in found.subjects["frozen"].values())
     assert found.picture_px == (32, 32)
-    lines = pq.read_table(io.BytesIO(Path(found.uri, "clips.parquet").read_bytes())).to_pylist()
+    lines = pq.read_table(io.BytesIO(found.part("clips.parquet"))).to_pylist()
     assert len(lines) == 3 * len(SUBJECTS)
     mean = sum(line["lmd"] for line in lines if line["subject"] == "generated") / 3
     assert found.subjects["generated"]["lmd"].mean == pytest.approx(mean)
-    assert decode_image(Path(found.uri, "sheet.jpg").read_bytes()).ndim == 3
+    assert decode_image(found.sheet() or b"").ndim == 3
     assert set(found.wins) == {"frozen", "mean"}
     again = evaluate_head(job, work=lambda *_: pytest.fail("it was made already"))
     assert again == found
@@ -112,17 +105,59 @@ def test_other_settings_are_another_evaluation_and_few_clips_lie_evenly(
     assert (one["clips"], few["clips"]) == (3, 2)
 
 
+def test_other_code_another_device_and_a_style_made_anew_are_another_evaluation(
+    job: HeadEvaluationJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    styled = replace(job, spec=FEW.model_copy(update={"style": "mine"}))
+    store = open_store(job.workspace.root)
+    seen = [plan_head_evaluation(job), plan_head_evaluation(replace(job, device="cuda"))]
+    for seed in (1, 2):
+        shutil.rmtree(Path(job.workspace.root, "styles"), ignore_errors=True)
+        save_style_card(store, "styles/mine", tiny_card("mine", seed=seed))
+        seen.append(plan_head_evaluation(styled))
+    monkeypatch.setattr(evaluate_heads, "EVALUATION_VERSION", "99")
+    seen.append(plan_head_evaluation(job))
+    assert len({plan["out"] for plan in seen}) == 5
+
+
+def test_a_style_that_is_made_anew_under_way_ends_the_job(job: HeadEvaluationJob) -> None:
+    styled = replace(job, spec=FEW.model_copy(update={"style": "mine"}))
+    store = open_store(job.workspace.root)
+    save_style_card(store, "styles/mine", tiny_card("mine", seed=1))
+
+    def late(settings: Mapping[str, Any], items: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        shutil.rmtree(Path(job.workspace.root, "styles"))
+        save_style_card(store, "styles/mine", tiny_card("mine", seed=2))
+        return _here(settings, items)
+
+    with pytest.raises(CorruptError, match="'mine': it was made anew meanwhile; run it again"):
+        evaluate_head(styled, work=late)
+
+
 def test_a_clip_that_cannot_be_compared_costs_itself_and_is_named(
     job: HeadEvaluationJob,
 ) -> None:
     def spoilt(*asked: Any) -> Iterator[dict[str, Any]]:
         first, *rest = _here(*asked)
-        yield {"key": first["key"], "skipped": "the mouth has no extent", "strip": b""}
+        yield {"key": first["key"], "skipped": "the mouth has no extent"}
         yield from rest
 
     found = evaluate_head(job, work=spoilt)
     assert found.clips == 2
     assert list(found.skipped.values()) == ["the mouth has no extent"]
+
+
+def test_a_clip_that_kills_its_workers_costs_itself_and_is_named(
+    job: HeadEvaluationJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pool(items, kind, settings, *, name, deadly, **_):  # type: ignore[no-untyped-def]
+        yield deadly(items[1], f"{name(items[1])} ended its worker")
+        yield from map(kind(settings), items[::2])
+
+    monkeypatch.setattr(evaluate_heads, "over_actors", pool)
+    found = evaluate_head(job)
+    key = ShardRows(*load_manifest(job.data_uri), "test").row(1)["key"]
+    assert (found.clips, dict(found.skipped)) == (2, {key: f"{key} ended its worker"})
 
 
 def test_clips_that_do_not_come_back_or_all_fail_end_with_a_sentence(
@@ -199,3 +234,6 @@ def test_the_command_compares_on_a_real_ray(job: HeadEvaluationJob) -> None:
     told = json.loads(result.stdout)
     assert (told["clips"], told["skipped"]) == (3, {})
     assert told["subjects"]["frozen"]["opening_r"]["mean"] == 0
+    refused = CliRunner().invoke(app, _words(job, "--device", "cuda"))
+    assert refused.exit_code == 2
+    assert "this machine has no GPU" in refused.output

@@ -1,28 +1,50 @@
 """What `visage evaluate talking-head` found about one model on one split, as read from its folder.
 
-<evaluation>/head_evaluation.json   schema visage.head_evaluation/1; written last, makes it whole
-<evaluation>/clips.parquet          one row for each clip and subject, with all columns
-<evaluation>/sheet.jpg              truth, painted, generated, frozen below one another; few clips
+<evaluation>/head_evaluation.<sum>.json   schema visage.head_evaluation/1: the scores
+<evaluation>/clips.<sum>.parquet          one row for each clip and subject, with all columns
+<evaluation>/sheet.<sum>.jpg              truth, painted, generated, frozen; few clips, or missing
+<evaluation>/COMMIT                       makes it whole
+
+Older ones have no COMMIT, and their files no sum.
 """
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from visage.errors import NotFoundError, TrackingError
-from visage.metrics.head_tables import Spread
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from visage.errors import AlreadyExistsError, NotFoundError, TrackingError
+from visage.metrics.head_tables import COLUMNS, Spread
+from visage.store.base import Store
+from visage.store.commit import commit, read_commit, read_part
 from visage.store.open import open_store
 
 __all__ = ["CLIPS_FILE", "HEAD_EVALUATION_FILE", "HEAD_EVALUATION_SCHEMA", "SHEET_FILE",
-           "HeadEvaluation"]  # fmt: skip
+           "HeadEvaluation", "has_head_evaluation", "publish_head_evaluation",
+           "scores_bytes"]  # fmt: skip
 
 HEAD_EVALUATION_SCHEMA = "visage.head_evaluation/1"
 HEAD_EVALUATION_FILE = "head_evaluation.json"
 CLIPS_FILE = "clips.parquet"
 SHEET_FILE = "sheet.jpg"
+SCORES = pa.schema(
+    [
+        ("key", pa.string()),
+        ("clip_style", pa.string()),
+        ("style", pa.string()),
+        ("frames", pa.int64()),
+        ("subject", pa.string()),
+        *((column.name, pa.float64()) for column in COLUMNS),
+    ],
+    metadata={"schema": "visage.head_scores/1"},
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +77,33 @@ class HeadEvaluation:
         generated = self.subjects["generated"]
         return {f"test/{name}": spread.mean for name, spread in generated.items()}
 
+    def part(self, name: str) -> bytes:
+        """One of its files, as published.
+
+        Raises:
+            NotFoundError: it has none of that name.
+            CorruptError: it is missing or damaged.
+        """
+        return _part(self.uri, name)
+
+    def sheet(self) -> bytes | None:
+        """The contact sheet, JPEG; None where all clips that it should show were skipped."""
+        try:
+            return self.part(SHEET_FILE)
+        except NotFoundError:
+            return None
+
     @classmethod
     def read(cls, uri: str) -> HeadEvaluation:
         """The evaluation in a folder or at an s3:// prefix.
 
         Raises:
             NotFoundError: there is none.
-            TrackingError: it is damaged or of an unknown schema.
+            CorruptError: it is missing or damaged.
+            TrackingError: it is of an unknown schema.
         """
         try:
-            body = open_store(uri).get(HEAD_EVALUATION_FILE)
+            body = _part(uri, HEAD_EVALUATION_FILE)
         except NotFoundError:
             raise NotFoundError(
                 f"{uri}: no {HEAD_EVALUATION_FILE} there; run `visage evaluate talking-head` first"
@@ -112,3 +151,43 @@ class HeadEvaluation:
                 for baseline, columns in values["wins"].items()
             },
         )
+
+
+def has_head_evaluation(uri: str) -> bool:
+    """Whether a whole evaluation was published there."""
+    return read_commit(*_place(uri)) is not None
+
+
+def publish_head_evaluation(uri: str, parts: Mapping[str, bytes]) -> None:
+    """Publish all files of an evaluation at once; one that stands there already stays."""
+    store, prefix = _place(uri)
+    with suppress(AlreadyExistsError):  # another job compared the same content meanwhile
+        commit(store, prefix, parts)
+
+
+def scores_bytes(clips: Sequence[Mapping[str, Any]]) -> bytes:
+    """`clips.parquet`, from clips with key, clip_style, style, frames and scores by subject."""
+    lines = [
+        {
+            **{name: clip[name] for name in ("key", "clip_style", "style", "frames")},
+            "subject": subject,
+            **{column.name: scores.get(column.name) for column in COLUMNS},
+        }
+        for clip in clips
+        for subject, scores in clip["scores"].items()
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(lines, schema=SCORES), sink)
+    return sink.getvalue()
+
+
+def _part(uri: str, name: str) -> bytes:
+    store, prefix = _place(uri)
+    if read_commit(store, prefix) is None:
+        return open_store(uri).get(name)  # an older one
+    return read_part(store, prefix, name)
+
+
+def _place(uri: str) -> tuple[Store, str]:
+    parent, slash, name = uri.rstrip("/").rpartition("/")
+    return open_store(parent or slash or "."), name
