@@ -242,7 +242,7 @@ def _transfer(job: TalkingJob, clip: Path, model_digest: str, bars: Bars) -> Tra
                     *(job.assignments or {}).get("style-transfer", ()),
                 ),
             ),
-            watch=Watcher(progress, label="transfer"),
+            watch=Watcher(progress, label="transfer", first="reading the clip"),
             note=lambda text: say(f"  {text}"),
         )
 

@@ -85,7 +85,8 @@ def animate(
     if dry_run:
         with ending_clean():
             plan = asdict(plan_animate(job, note=say))
-        emit(plan, as_json=as_json, table=lambda: "\n".join(f"{k}: {v}" for k, v in plan.items()))
+        told = {**plan, "size": f"{plan['size']} pixels", "duration_s": f"{plan['duration_s']:.2f}"}
+        emit(plan, as_json=as_json, table=lambda: "\n".join(f"{k}: {v}" for k, v in told.items()))
         return
     with ending_clean(), bar(quiet=as_json) as progress:
         task = progress.add_task("rendering", total=None)

@@ -108,9 +108,12 @@ def train(
 class Watcher:
     """Shows the events of a run on a progress bar."""
 
-    def __init__(self, progress: Progress, *, label: str = "training") -> None:
+    def __init__(
+        self, progress: Progress, *, label: str = "training", first: str = "starting workers"
+    ) -> None:
+        """first: what is done before the first event."""
         self._progress, self._label = progress, label
-        self._task = progress.add_task(f"{label}: starting workers", total=None)
+        self._task = progress.add_task(f"{label}: {first}", total=None)
         self._notes: dict[str, str] = {}
 
     def __call__(self, event: Mapping[str, Any]) -> None:

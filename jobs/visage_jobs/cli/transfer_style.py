@@ -77,7 +77,9 @@ def transfer_style(
         emit(plan, as_json=as_json, table=lambda: told)
         return
     with bar(quiet=as_json) as progress:
-        done = run_transfer(job, watch=Watcher(progress, label="transfer"), note=say)
+        done = run_transfer(
+            job, watch=Watcher(progress, label="transfer", first="reading the clip"), note=say
+        )
     emit(_as_json(done), as_json=as_json, table=lambda: _table(done))
 
 
