@@ -49,6 +49,7 @@ def ray_cluster() -> Iterator[None]:
 
     ray.init(
         num_cpus=4,
+        num_gpus=0,  # some tests ask what happens without one
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=300 << 20,

@@ -3,6 +3,7 @@
 Ray Data restarts actors and tries again without end. That is right for a machine that goes away,
 and wrong for an item that kills whoever works on it (out of memory, a crash in a library): so a
 ledger counts how often each was begun since it last ended, and after TRIES nobody begins it again.
+A process that is stuck with one item for ITEM_LIMIT_S ends itself, which counts as well.
 What a worker raises travels as a value, because Ray would wrap it and show its traceback.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -30,9 +32,11 @@ TRIES = 3
 """Processes that an item may end before it is given up."""
 WAIT_FOR_ACTORS_S = 600
 """For the first actors: a cluster may have to grow by a node."""
+ITEM_LIMIT_S = 6 * 3600.0
+"""The longest sound, an hour, takes less than half of it at the slowest pace that was measured."""
 LEDGER_LIMIT_S = 60.0
-MOST_BLOCKS = 2_000
-"""Of Ray Data: an item each up to so many items, then several."""
+MOST_BLOCKS = 20_000
+"""Of Ray Data: an item each up to so many items, then several, which are done again together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +145,10 @@ def pool_bounds(
 class _Ended:
     """Told in place of an answer: the work ended too many processes."""
 
-    how: str = f"ended its worker process {TRIES} times (killed for memory, or a crash)"
+    how: str = (
+        f"ended its worker process {TRIES} times (killed for memory, a crash, or no end within "
+        f"{ITEM_LIMIT_S / 3600:g} hours)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +175,9 @@ def _told(
         least, most = pool_bounds(
             bounds, len(items), device=device, is_here=is_here, cluster=ray.cluster_resources()
         )
-        ray.data.DataContext.get_current().wait_for_min_actors_s = WAIT_FOR_ACTORS_S
+        context = ray.data.DataContext.get_current()
+        context.wait_for_min_actors_s = WAIT_FOR_ACTORS_S
+        context.execution_no_progress_timeout_s = -1  # it has half an hour for everything at once
         ledger = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Ledger).remote()
         rows = [{"at": at, "item": pickle.dumps(item)} for at, item in enumerate(items)]
         dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS)).map(
@@ -187,7 +196,7 @@ def _told(
                 f"{least} actors, each with {each}, did not come up in {WAIT_FOR_ACTORS_S} s; the "
                 "cluster is full or too small"
             ) from err
-        except ray.exceptions.RayError as err:
+        except Exception as err:  # not all of Ray Data's are RayErrors
             raise ClusterError(f"Ray failed: {_last_line(err)}") from err
         finally:
             ray.kill(ledger)
@@ -226,6 +235,9 @@ class _Actor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """An item to what is told of it."""
+        limit = threading.Timer(ITEM_LIMIT_S, os._exit, [1])
+        limit.daemon = True
+        limit.start()
         try:
             told = self._answer(str(row["at"]), row["item"])
         except VisageError as err:
@@ -233,6 +245,8 @@ class _Actor:
         except Exception as err:
             log.exception("item %s", row["at"])
             told = _Broke(_last_line(err))
+        finally:
+            limit.cancel()
         return {"at": row["at"], "answer": pickle.dumps(told)}
 
     def _answer(self, number: str, item: bytes) -> Any:

@@ -167,11 +167,9 @@ def _portrait(
     except MediaError as err:
         advice = "; save it as a JPEG, or make it smaller" if err.code == "too_large" else ""
         raise MediaError(err.code, f"{err}{advice}") from None
-    try:
+    with about(job.portrait):
         image = sandbox.decode_image(data, limits=PORTRAIT_LIMITS)
         return portrait_for(head, image, provider, job.spec.portrait)
-    except MediaError as err:
-        raise MediaError(err.code, f"{job.portrait}: {err}") from None
 
 
 def _style(

@@ -7,6 +7,7 @@ person, and the sound of a clip, that nothing was trained on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from visage.data.shards import ShardRows, load_manifest
 from visage.errors import DataError
 from visage.media.audio_writer import write_sound
 from visage.media.sandbox import MediaSandbox
+from visage.rendering.provenance import file_digest
 from visage.rendering.sound import TRACK_HZ
 from visage.specs.prepare import ClipPrepareSpec
 from visage.specs.render import RenderSpec
@@ -230,13 +232,14 @@ def _style_clip(job: TalkingJob, shown: Sequence[Record]) -> Path:
 
 def _transfer(job: TalkingJob, clip: Path, model_digest: str, bars: Bars) -> Transferred:
     preset = find_preset("style-transfer-small")
+    made_of = hashlib.sha256(f"{model_digest}:{file_digest(clip)}:{job.effort}".encode())
     steps = spec_class("style-transfer").load(preset, motion="-", style_clips="-").max_steps or 1
     with bars() as progress:
         return run_transfer(
             TransferJob(
                 workspace=job.workspace,
                 clip=clip,
-                name=f"{TAUGHT}-{model_digest[:6]}",  # a style belongs to one model
+                name=f"{TAUGHT}-{made_of.hexdigest()[:6]}",  # a name is of one style for ever
                 assignments=(
                     f"max_steps={max(2, round(job.effort * steps))}",
                     *(job.assignments or {}).get("style-transfer", ()),

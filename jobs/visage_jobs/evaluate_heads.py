@@ -271,7 +271,6 @@ def _on_ray(
         ClipActor,
         settings,
         name=key_of,
-        deadly=lambda item, why: {"key": key_of(item), "skipped": why},
         device=job.device,
         address=job.address,
     )

@@ -53,7 +53,7 @@ Watch = Callable[[Mapping[str, Any]], None]
 Note = Callable[[str], None]
 HELD_OUT = 0.25
 READ_S = 60.0
-"""A longer clip is read in parts of at least so much, and the end is that of the last one."""
+"""A longer clip is read in rows of at least so much."""
 LEARNT_WINDOWS, COMPARED_WINDOWS = 3.0, 1.5
 """Least lengths of the rows that are learnt from and compared with, in windows of training; what
 leads into a window is half as long with the small preset."""
@@ -124,9 +124,9 @@ def plan_transfer(job: TransferJob) -> dict[str, object]:
         "model": found.pinned.title,
         "clip": str(job.clip),
         "steps": spec.max_steps,
-        "held out, s at least": round(spec.window / FPS, 1),
+        "held_out_s": round(spec.window / FPS, 1),  # at least, if the clip is twice as long
         "out": styles_uri(job.workspace, job.name),
-        "stands": standing is not None,
+        "is_name_taken": standing is not None,
     }
 
 
@@ -145,7 +145,7 @@ def run_transfer(
     spec = _spec(job, found, clip)
     trained_on = clip.uri if clip.is_heard else str(found.head.metadata["data"])
     identity = hashlib.sha256(f"{spec.digest()}:{clip.uri}:{trained_on}".encode()).hexdigest()
-    if standing is not None and standing.metadata.get(IDENTITY, identity) != identity:
+    if standing is not None and standing.metadata.get(IDENTITY) != identity:
         raise _taken(job)
     notes = _notes(job, clip)
     for text in notes:
@@ -216,7 +216,8 @@ def _prepared(job: TransferJob, found: FoundHead) -> _Prepared:
         source=job.clip,
     )
     train, held_out = _parted(rows, _preset(job).window)
-    made_of = f"{file_digest(job.clip)}:{spec.digest()}:{provider.name}:{len(train)}"
+    cuts = [(row["key"], row["frames"]) for row in (*train, *held_out)]
+    made_of = f"{file_digest(job.clip)}:{spec.digest()}:{provider.name}:{cuts}"
     uri = job.workspace.data(
         f"style-{job.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:10]}"
     )
@@ -240,23 +241,30 @@ def _preset(job: TransferJob) -> StyleTransferTrainSpec:
 
 
 def _parted(rows: Sequence[Row], window: int) -> tuple[list[Row], list[Row]]:
-    """Rows to learn from and the end, which is empty if no window would be left to either."""
-    *before, last = rows
-    frames = int(last["frames"])
-    held_out = max(window, round(HELD_OUT * frames))
-    start = frames - held_out
-    if start < window and not before:
-        return [last], []
-    least = LEARNT_WINDOWS * window
-    learnt = [piece for row in before for piece in _pieces(row, 0, int(row["frames"]), least)]
-    return (
-        [*learnt, *_pieces(last, 0, start, least)],
-        _pieces(last, start, frames, COMPARED_WINDOWS * window),
-    )
+    """Rows to learn from and the end, which is empty if no window would be left to either.
+
+    No row is cut where less than a window would be left of it.
+    """
+    lengths = [int(row["frames"]) for row in rows]
+    split = sum(lengths) - max(window, round(HELD_OUT * sum(lengths)))
+    if split < window:
+        return list(rows), []
+    learnt: list[Row] = []
+    compared: list[Row] = []
+    begin = 0
+    for row, frames in zip(rows, lengths, strict=True):
+        at = min(max(split - begin, 0), frames)
+        at = 0 if at < window else frames if frames - at < window else at
+        learnt += _pieces(row, 0, at, LEARNT_WINDOWS * window)
+        compared += _pieces(row, at, frames, COMPARED_WINDOWS * window)
+        begin += frames
+    return learnt, compared
 
 
 def _pieces(row: Row, start: int, stop: int, least: float) -> list[Row]:
     """Equal parts of a span of a row, of so many frames at least unless the span is shorter."""
+    if start == stop:
+        return []
     count = max(1, int((stop - start) / least))
     bounds = np.linspace(start, stop, count + 1).round().astype(int).tolist()
     return [cut_row(row, first, last) for first, last in pairwise(bounds)]

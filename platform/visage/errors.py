@@ -133,11 +133,11 @@ class MediaError(VisageError):
 
 @contextmanager
 def about(source: object) -> Iterator[None]:
-    """A MediaError that leaves the body names the source, if it does not yet."""
+    """A MediaError that leaves the body begins with the source's name, if it does not yet."""
     try:
         yield
     except MediaError as err:
-        if PurePath(str(source)).name in str(err):
+        if str(err).startswith((str(source), PurePath(str(source)).name)):
             raise
         raise MediaError(err.code, f"{source}: {err}") from None
 

@@ -20,7 +20,14 @@ from tiny_talking_head import publish_tiny_head, tiny_card
 from typer.testing import CliRunner
 
 from visage.data.shards import ShardRows, load_manifest
-from visage.errors import CorruptError, DataError, NotFoundError, SpecError, TrackingError
+from visage.errors import (
+    ClusterError,
+    CorruptError,
+    DataError,
+    NotFoundError,
+    SpecError,
+    TrackingError,
+)
 from visage.inference.style_card import save_style_card
 from visage.media.image import decode_image
 from visage.metrics.head_tables import COLUMNS
@@ -147,17 +154,22 @@ def test_a_clip_that_cannot_be_compared_costs_itself_and_is_named(
     assert list(found.skipped.values()) == ["the mouth has no extent"]
 
 
-def test_a_clip_that_kills_its_workers_costs_itself_and_is_named(
+def test_a_clip_that_kills_its_workers_publishes_nothing_and_is_named(
     job: HeadEvaluationJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def pool(items, kind, settings, *, name, deadly, **_):  # type: ignore[no-untyped-def]
-        yield deadly(items[1], f"{name(items[1])} ended its worker")
-        yield from map(kind(settings), items[::2])
+    """It may have been bad luck, and what is published stands for ever."""
+
+    def pool(items, kind, settings, *, name, **others):  # type: ignore[no-untyped-def]
+        assert others.get("deadly") is None
+        raise ClusterError(f"{name(items[1])} ended its worker")
+        yield
 
     monkeypatch.setattr(evaluate_heads, "over_actors", pool)
-    found = evaluate_head(job)
     key = ShardRows(*load_manifest(job.data_uri), "test").row(1)["key"]
-    assert (found.clips, dict(found.skipped)) == (2, {key: f"{key} ended its worker"})
+    with pytest.raises(ClusterError, match=str(key)):
+        evaluate_head(job)
+    monkeypatch.undo()
+    assert evaluate_head(job, work=_here).clips == 3
 
 
 def test_clips_that_do_not_come_back_or_all_fail_end_with_a_sentence(

@@ -73,7 +73,8 @@ def transfer_style(
     )
     if dry_run:
         plan = plan_transfer(job)
-        told = "\n".join(f"{name}: {value}" for name, value in plan.items())
+        held_out = f"{plan['held_out_s']} s or more, nothing of a clip shorter than twice that"
+        told = "\n".join(f"{k}: {v}" for k, v in {**plan, "held_out_s": held_out}.items())
         emit(plan, as_json=as_json, table=lambda: told)
         return
     with bar(quiet=as_json) as progress:

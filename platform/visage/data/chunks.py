@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -79,7 +81,7 @@ def prepare_chunk(
         return _done(chunk.key, found, {}, 0.0)
     seconds: dict[str, float] = {}
     clock = StageClock(seconds)
-    with tempfile.TemporaryFile() as file:  # it has no name, so a killed worker leaves nothing
+    with _nameless_file() as file:
         shard = _Shard(maker=maker, writer=ShardWriter(file, maker.schema), clock=clock)
         if chunk.keep_of is not None:
             _keep(store, chunk, shard)
@@ -95,6 +97,17 @@ def prepare_chunk(
     fault_point("prepare.after_shard")
     media_s = 0.0 if chunk.keep_of is not None else shard.media_s
     return _done(chunk.key, published, seconds, media_s)
+
+
+@contextmanager
+def _nameless_file() -> Iterator[IO[bytes]]:
+    """A temporary file of which a killed worker leaves nothing."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 closed below
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # on a full disk; the writer has told it
+            file.close()
 
 
 def known_fingerprints(store: Store, key: str) -> list[str]:

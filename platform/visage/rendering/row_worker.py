@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from visage.data.corpus_files import CorpusFiles
-from visage.errors import CorruptError, MediaError, SpecError, VisageError
+from visage.errors import CorruptError, MediaError, SpecError, VisageError, about
 from visage.faces.provider import FaceProvider
 from visage.inference.style_card import StyleCard, load_style_card
 from visage.inference.talking_head import TalkingHead
@@ -118,13 +118,11 @@ class RowWorker:
     def _seen(self, task: RenderTask, root: Path) -> Portrait:
         """The portrait; rows of one person often follow each other, so the last one is kept."""
         if self._portrait is None or self._portrait[0] != task.portrait_sha256:
-            try:
+            with about(task.portrait):
                 picture = self._picture(root / task.portrait)
                 found = portrait_for(
                     self._head, picture, self._provider, self._setting.spec.portrait
                 )
-            except MediaError as err:
-                raise MediaError(err.code, f"{task.portrait}: {err}") from None
             self._portrait = (task.portrait_sha256, found)
         return self._portrait[1]
 

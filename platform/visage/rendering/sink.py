@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,16 @@ __all__ = ["VideoSink"]
 
 QUEUED_FRAMES = 16
 LOOK_EVERY_S = 0.2
+REMOVED_WITHIN_S = 5.0
 STUCK_AFTER_S = 120.0
 """An encoder that takes no frame for so long, or after the last one writes nothing, is stuck."""
+
+
+def _beside(work: Callable[[], None]) -> threading.Thread:
+    """Ask the file system in a thread of its own: where a server is gone, it may never answer."""
+    thread = threading.Thread(target=work, name="video-sink-file", daemon=True)
+    thread.start()
+    return thread
 
 
 class _Abandoned(Exception):
@@ -51,6 +60,7 @@ class VideoSink:
         self._queue: queue.Queue[Image | _Abandoned | None] = queue.Queue(QUEUED_FRAMES)
         self._failed: BaseException | None = None
         self._is_abandoned = False
+        self._state: tuple[int, ...] = ()
         self.frames = 0
         """Written, once the context has ended."""
         write = partial(
@@ -101,23 +111,29 @@ class VideoSink:
 
     def _wait(self) -> None:
         """Until the encoder ends, however long that takes, or stands still."""
-        seen, looks_alike = self._progress(), 0
+        _beside(self._look)
+        seen, looks_alike = self._state, 0
         while self._thread.is_alive() and looks_alike < round(STUCK_AFTER_S / LOOK_EVERY_S):
             self._thread.join(LOOK_EVERY_S)
-            now = self._progress()
+            now = self._state
             seen, looks_alike = now, looks_alike + 1 if now == seen else 0
 
-    def _progress(self) -> tuple[int, ...]:
-        """Something that changes while the encoder works."""
-        try:
-            found = self._partial.stat()
-        except OSError:  # not yet, or no more
-            return (self._queue.qsize(),)
-        return self._queue.qsize(), found.st_size, found.st_mtime_ns
+    def _look(self) -> None:
+        """Keep up something that changes while the encoder works."""
+        while self._thread.is_alive():
+            try:
+                found = self._partial.stat()
+                self._state = (self._queue.qsize(), found.st_size, found.st_mtime_ns)
+            except OSError:  # not yet, or no more
+                self._state = (self._queue.qsize(),)
+            time.sleep(LOOK_EVERY_S)
 
     def _give_up(self) -> None:
         """Have the file not appear, however late the encoder wakes up, and leave nothing of it."""
         self._is_abandoned = True
+        _beside(self._removed).join(REMOVED_WITHIN_S)
+
+    def _removed(self) -> None:
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ import tracemalloc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import prepare_life
@@ -26,7 +26,7 @@ from visage.data.prepare import assemble, plan_chunks, settings_digest
 from visage.data.records import SPLITS, Corpus, Record
 from visage.data.row_maker import Row
 from visage.data.shards import MANIFEST_NAME, ShardRows, load_manifest, read_shard
-from visage.errors import CorruptError, DataError
+from visage.errors import CorruptError, DataError, StoreError
 from visage.specs.prepare import ClipPrepareSpec, EmotionPrepareSpec
 from visage.store.open import open_store
 
@@ -422,3 +422,19 @@ def test_a_corpus_is_not_changed_by_preparing_it(root: Path, tmp_path: Path) -> 
     before = state()
     prepare(corpus, tmp_path / "out")
     assert state() == before
+
+
+def _full_disk() -> IO[bytes]:
+    return Path("/dev/full").open("w+b")
+
+
+def test_a_full_disk_ends_a_chunk_with_a_sentence_that_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", _full_disk)
+    corpus = _clips(tmp_path / "clips", [1])
+    store = open_store(str(tmp_path / "out"))
+    (chunk,) = plan_chunks(corpus, store, CLIPS, settings="s").chunks
+    with pytest.raises(StoreError, match=r"No space left on device.*TMPDIR"):
+        prepare_chunk(chunk, _Heavy(), root=Path(corpus.root), store=store, settings="s")
+    assert not list((tmp_path / "out").rglob("COMMIT"))

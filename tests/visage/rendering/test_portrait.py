@@ -146,11 +146,14 @@ def test_a_portrait_of_sixty_megapixels_is_read_in_seconds_and_a_few_hundred_mb(
     Pillow.fromarray(picture).save(body, "JPEG")
     del picture
     provider = Dlib68()
-    Path("/proc/self/clear_refs").write_text("5")  # the mark begins anew
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the mark begins anew
+    except OSError:
+        pytest.skip("the mark of most memory cannot be set back here")
     before_kib, before_s = _most_kib(), time.process_time()
     image = sandbox.decode_image(body.getvalue())
     found = read_portrait(image, provider, size=64)
-    assert time.process_time() - before_s < 10
+    assert time.process_time() - before_s < 30, "a search in all pixels takes minutes"
     assert _most_kib() - before_kib < 400 << 10, "the picture itself takes 172 MiB"
     assert found.large.shape == (1024, 1024, 3)
     assert (found.points > 0).all()

@@ -143,7 +143,7 @@ def test_an_encoder_that_is_slow_after_the_last_frame_is_waited_for_while_it_wri
 def test_an_encoder_that_stands_still_after_the_last_frame_leaves_no_file_however_late_it_wakes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("visage.rendering.sink.STUCK_AFTER_S", 0.4)
+    monkeypatch.setattr("visage.rendering.sink.STUCK_AFTER_S", 1.6)
     free = threading.Event()
     monkeypatch.setattr("visage.media.video_writer.os.fsync", lambda _: free.wait(60))
     sink = _sink(tmp_path / "out.mp4")
@@ -154,3 +154,29 @@ def test_an_encoder_that_stands_still_after_the_last_frame_leaves_no_file_howeve
     free.set()
     sink._thread.join()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_never_answers_does_not_hold_up_who_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As on a network mount whose server is gone: neither looking nor removing comes back."""
+    monkeypatch.setattr("visage.rendering.sink.STUCK_AFTER_S", 1.6)
+    monkeypatch.setattr("visage.rendering.sink.REMOVED_WITHIN_S", 0.1)
+    free = threading.Event()
+    monkeypatch.setattr("visage.media.video_writer.os.fsync", lambda _: free.wait(60))
+    sink = _sink(tmp_path / "out.mp4")
+
+    class Gone:
+        def stat(self) -> None:
+            free.wait(60)
+            raise OSError
+
+        def unlink(self, **_: bool) -> None:
+            free.wait(60)
+
+    monkeypatch.setattr(sink, "_partial", Gone())
+    with pytest.raises(MediaError, match="written nothing for"), sink:
+        sink.put(_frame())
+    free.set()
+    sink._thread.join()
+    assert not (tmp_path / "out.mp4").exists()
