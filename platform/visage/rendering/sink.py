@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -60,6 +59,7 @@ class VideoSink:
         self._queue: queue.Queue[Image | _Abandoned | None] = queue.Queue(QUEUED_FRAMES)
         self._failed: BaseException | None = None
         self._is_abandoned = False
+        self._is_over = threading.Event()
         self._state: tuple[int, ...] = ()
         self.frames = 0
         """Written, once the context has ended."""
@@ -111,22 +111,23 @@ class VideoSink:
 
     def _wait(self) -> None:
         """Until the encoder ends, however long that takes, or stands still."""
-        _beside(self._look)
+        looking = _beside(self._look)
         seen, looks_alike = self._state, 0
         while self._thread.is_alive() and looks_alike < round(STUCK_AFTER_S / LOOK_EVERY_S):
             self._thread.join(LOOK_EVERY_S)
             now = self._state
             seen, looks_alike = now, looks_alike + 1 if now == seen else 0
+        looking.join(LOOK_EVERY_S)
 
     def _look(self) -> None:
         """Keep up something that changes while the encoder works."""
-        while self._thread.is_alive():
+        while not self._is_over.is_set():
             try:
                 found = self._partial.stat()
                 self._state = (self._queue.qsize(), found.st_size, found.st_mtime_ns)
             except OSError:  # not yet, or no more
                 self._state = (self._queue.qsize(),)
-            time.sleep(LOOK_EVERY_S)
+            self._is_over.wait(LOOK_EVERY_S)
 
     def _give_up(self) -> None:
         """Have the file not appear, however late the encoder wakes up, and leave nothing of it."""
@@ -170,6 +171,8 @@ class VideoSink:
             pass
         except BaseException as err:  # told to the thread that makes frames
             self._failed = err
+        finally:
+            self._is_over.set()
 
     def _frames(self) -> Iterator[Image]:
         while True:
