@@ -182,7 +182,7 @@ def _told(
         rows = [{"at": at, "item": pickle.dumps(item)} for at, item in enumerate(items)]
         dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS)).map(
             _Actor,
-            fn_constructor_args=(kind, dict(settings), ledger),
+            fn_constructor_args=(kind, dict(settings), ledger, ITEM_LIMIT_S),
             concurrency=(least, most),
             num_cpus=1,
             num_gpus=0 if device == "cpu" else 1,
@@ -228,14 +228,19 @@ class _Actor:
     """A worker as Ray Data holds it: opens the real one late, counts, and tells errors."""
 
     def __init__(
-        self, kind: Callable[[Settings], Callable[[Any], Any]], settings: Settings, ledger: Any
+        self,
+        kind: Callable[[Settings], Callable[[Any], Any]],
+        settings: Settings,
+        ledger: Any,
+        limit_s: float,
     ) -> None:
         self._kind, self._settings, self._ledger = kind, settings, ledger
+        self._limit_s = limit_s
         self._work: Callable[[Any], Any] | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """An item to what is told of it."""
-        limit = threading.Timer(ITEM_LIMIT_S, os._exit, [1])
+        limit = threading.Timer(self._limit_s, os._exit, [1])
         limit.daemon = True
         limit.start()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -76,6 +77,8 @@ def _kind() -> Callable[[Mapping[str, Any]], Callable[[dict[str, Any]], Any]]:
         match how:
             case "dies":
                 os._exit(9)
+            case "hangs":
+                time.sleep(300)
             case "corrupt":
                 raise CorruptError("shard 7: bytes do not match")
             case "media":
@@ -118,6 +121,13 @@ class TestOnRay:
         assert "number 3 ended its worker process 3 times" in lost[1]
         squares = sorted(one for one in told if isinstance(one, int))
         assert squares == [0, 1, 4, 16, 25]
+
+    def test_an_item_that_hangs_is_given_up_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(actor_pool, "ITEM_LIMIT_S", 1.5)
+        settings = {"1": "hangs"}
+        told = list(_squares(settings, 3, bounds=ActorBounds(most=1), deadly=lambda *asked: asked))
+        assert sorted(one for one in told if isinstance(one, int)) == [0, 4]
+        assert [one[0] for one in told if isinstance(one, tuple)] == [{"number": 1}]
 
     def test_unless_somebody_answers_for_it_such_an_item_ends_the_job(self) -> None:
         with pytest.raises(ClusterError, match=r"number 1 ended its worker .*\nrun it again"):
