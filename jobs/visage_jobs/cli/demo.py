@@ -67,7 +67,7 @@ def demo(
     make an unseen person speak, compare with the truth.
     Both are then served and asked.
 
-    Takes about 17 minutes on two cores. A second run continues or
+    Takes 13 to 20 minutes on two cores. A second run continues or
     reuses everything that is done.
 
     Example: visage demo --corpus ~/fer2013
