@@ -15,7 +15,7 @@ import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -240,9 +240,6 @@ class _Actor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """An item to what is told of it."""
-        limit = threading.Timer(self._limit_s, os._exit, [1])
-        limit.daemon = True
-        limit.start()
         try:
             told = self._answer(str(row["at"]), row["item"])
         except VisageError as err:
@@ -250,8 +247,6 @@ class _Actor:
         except Exception as err:
             log.exception("item %s", row["at"])
             told = _Broke(_last_line(err))
-        finally:
-            limit.cancel()
         return {"at": row["at"], "answer": pickle.dumps(told)}
 
     def _answer(self, number: str, item: bytes) -> Any:
@@ -259,10 +254,8 @@ class _Actor:
             self._work = self._opened()
         if not self._begins(number):
             return _Ended()
-        try:
+        with self._counted(number):
             return self._work(pickle.loads(item))  # of our own driver
-        finally:
-            self._ledger.end.remote(number)
 
     def _opened(self) -> Callable[[Any], Any]:
         import ray
@@ -271,10 +264,20 @@ class _Actor:
         opening = f"opening-{ray.get_runtime_context().get_actor_id()}"
         if not self._begins(opening):
             raise ClusterError(f"what a worker opens at first {_Ended().how}")
-        try:
+        with self._counted(opening):
             return self._kind(self._settings)
+
+    @contextmanager
+    def _counted(self, work: str) -> Iterator[None]:
+        """Work that has begun; it ends in time, with an error too, or with this process."""
+        limit = threading.Timer(self._limit_s, os._exit, [1])
+        limit.daemon = True
+        limit.start()
+        try:
+            yield
         finally:
-            self._ledger.end.remote(opening)
+            limit.cancel()
+            self._ledger.end.remote(work)
 
     def _begins(self, work: str) -> bool:
         """Note a beginning; False if it has ended too many processes."""

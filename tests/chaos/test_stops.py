@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(1200)]
 GRACE_S = 30.0
 PROMISED_S = 10.0
 EVERY = 30
-RARE = (f"checkpoint_every_steps={EVERY}", "checkpoint_every_s=600", "epochs=200",
+RARE = (f"checkpoint_every_steps={EVERY}", "checkpoint_every_s=600", "epochs=2000",
         "validate_every_epochs=50")  # fmt: skip
 """One checkpoint each thirty steps, and more steps than a test has time for."""
 
@@ -56,7 +56,7 @@ def _goes_on_from(site: Site, name: str, step: int, *assign: str) -> None:
         lambda: site.start(name, preset="long", assign=[*RARE, *assign]),
         lambda: site.newest_step(name) > step,
     )
-    assert re.search(rf"continuing after step {step}\b", watched.said), watched.said
+    watched.await_said(f"continuing after step {step}")
     watched.process.send_signal(signal.SIGTERM)
     assert watched.end()[0] == 75, watched.said
     assert verify_run(site.run_uri(name)).is_exact

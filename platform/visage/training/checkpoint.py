@@ -13,7 +13,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 STATE_PART = "state.json"
 WRITE_LIMIT_S = 3600.0
+LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +203,16 @@ class CheckpointWriter:
         """Keep a state on this machine's disk, as the store takes none; says where."""
         self._hold(state, snapshots, rows)
         return self._keep_here(problem)
+
+    def ends_before(self, asked: Callable[[], bool]) -> bool:
+        """Wait for the write under way, as long as `settle` would; False once `asked` is true."""
+        begun_s = time.monotonic()
+        while self.is_busy and not self.is_late and time.monotonic() - begun_s < WRITE_LIMIT_S:
+            assert self._under_way is not None
+            wait([self._under_way], timeout=LOOK_EVERY_S)
+            if self.is_busy and asked():
+                return False
+        return True
 
     def settle(self, *, until: float = math.inf) -> None:
         """Wait for the write under way, no longer than `until`, and take its result in."""

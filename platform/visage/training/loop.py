@@ -170,15 +170,24 @@ def _stop(loop: Loop, state: RunState, rows: list[LedgerRow]) -> NoReturn:
 def _save(
     loop: Loop, state: RunState, rows: list[LedgerRow], *, until: float = math.inf
 ) -> RunState:
-    """Hand a snapshot to the writer; the rows of all ranks go with it."""
+    """Hand a snapshot to the writer; the rows of all ranks go with it.
+
+    A stop that is asked for while the write before has not ended puts a routine save off: the stop
+    saves by itself, and has no time to wait for what a slow store may take.
+    """
     loop.host.note(state.step, "save")
-    problem, is_overdue = "", False
+    problem, is_overdue, is_put_off = "", False, False
     if loop.writer:
+        is_routine = until == math.inf and state.step < loop.steps
+        is_put_off = is_routine and not loop.writer.ends_before(loop.host.stop_requested)
+    if loop.writer and not is_put_off:
         loop.writer.settle(until=until)
         problem, is_overdue = loop.writer.take_problem(), loop.writer.is_overdue
+    problem, is_overdue, is_put_off = loop.host.gather((problem, is_overdue, is_put_off))[0]
+    if is_put_off:
+        return state
     gathered = loop.host.gather(list(rows))
     rows.clear()
-    problem, is_overdue = loop.host.gather((problem, is_overdue))[0]
     if problem and not is_overdue:
         loop.host.report({"type": "unsaved", "step": state.step, "reason": problem})
     state = replace(state, scalers=loop.stepper.scaler_states())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -232,6 +234,41 @@ def test_a_stop_with_a_store_slower_than_the_grace_keeps_the_state_here(
     broken.mend()
     events = _train(tmp_path, data_uri, checkpoint_every_steps=None)
     assert next(one for one in events if one["type"] == "started")["step"] == 8
+    assert verify_run(str(tmp_path / "run")).is_exact
+    assert _weights(tmp_path / "run") == unbroken
+
+
+class _AskedAtATime(SingleHost):
+    """Asked to stop so long after it went slow, whatever it is doing then."""
+
+    def __init__(self, at_step: Callable[[int], object], after_s: float) -> None:
+        super().__init__(seconds_left=lambda: 0.3)
+        self._at_step, self._after_s, self._at_s = at_step, after_s, math.inf
+
+    def note(self, step: int, phase: str) -> None:
+        if phase == "begin" and step == 6:
+            self._at_step(step)
+            self._at_s = time.monotonic() + self._after_s
+
+    def stop_requested(self) -> bool:
+        return time.monotonic() > self._at_s
+
+
+def test_a_stop_while_a_save_waits_for_the_one_before_it_does_not_wait_with_it(
+    data_uri: str, unbroken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saves come every three steps, so that of step 9 waits for that of step 6."""
+    broken = Broken(tmp_path / "run", monkeypatch)
+    host = _AskedAtATime(lambda _: setattr(broken, "way", "slow"), after_s=1.5)
+    begun_s = time.monotonic()
+    with pytest.raises(PreemptedError, match=r"after step 1\d; .* kept on"):
+        run_training(
+            run_uri=str(tmp_path / "run"), spec=small_train_spec(epochs=3.0),
+            recipe_name="emotion", data_uri=data_uri, host=host, rescue_to=tmp_path / "here",
+        )  # fmt: skip
+    assert time.monotonic() - begun_s < 15.0, "the store takes 30 s for each request"
+    broken.mend()
+    _train(tmp_path, data_uri)
     assert verify_run(str(tmp_path / "run")).is_exact
     assert _weights(tmp_path / "run") == unbroken
 
