@@ -173,7 +173,7 @@ class HeadService:
         with self._scratch.folder() as folder:
             async with self._preparing:
                 scene = await self._in_thread(lambda _: self._studio.prepare(order, style, folder))
-            with self.backlog.enter(scene.sound.duration_s) as entry:
+            with self.backlog.enter(scene.sound.duration_s, fps=scene.spec.fps) as entry:
                 return await self._rendered(scene, folder, entry)
 
     async def _style(self, name: str | None) -> StyleCard:
@@ -207,7 +207,7 @@ class HeadService:
                 body = await self._in_thread(lambda _: out.read_bytes())
             finally:
                 self._beat.set()
-            self.backlog.learn(clip.duration_s, self._clock() - start)
+            self.backlog.learn(clip.frames, self._clock() - start)
         return Video(
             body=body,
             frames=clip.frames,

@@ -151,7 +151,7 @@ def test_a_client_that_leaves_makes_room_for_the_next(endpoint: Endpoint, portra
         while (full := ask()).status_code != 429:
             assert time.monotonic() < deadline
     assert full.json()["error"]["code"] == "overloaded"
-    assert int(full.headers["retry-after"]) > 2  # at the pace of the small videos before it
+    assert int(full.headers["retry-after"]) > 10
     left = time.monotonic()
     while ask().status_code != 200:
         assert time.monotonic() - left < PATIENCE_S / 2

@@ -53,6 +53,15 @@ def test_a_video_longer_than_the_limit_is_taken_by_an_empty_backlog_only():
     backlog.check(500.0)
 
 
+def test_what_is_rendered_and_not_yet_sent_refuses_what_is_too_long_beside_it():
+    backlog = Backlog(LIMIT_S)
+    with backlog.enter(10.0) as entry:
+        entry.left_s = 0.0
+        with pytest.raises(Refusal) as caught:
+            backlog.check(500.0)
+    assert caught.value.headers["Retry-After"] == "1"
+
+
 @pytest.mark.parametrize(
     ("pace", "waiting_s", "asked_s", "told_s"),
     [(1.0, 60.0, 10.0, 10), (3.0, 50.0, 20.0, 30), (0.1, 60.0, 5.0, 1), (100.0, 60.0, 60.0, 600)],
@@ -61,7 +70,7 @@ def test_the_time_to_come_back_is_that_of_the_video_that_has_to_go_first(
     pace, waiting_s, asked_s, told_s
 ):
     backlog = Backlog(LIMIT_S)
-    backlog.learn(10.0, 10.0 * pace)
+    backlog.learn(300, 10.0 * pace)
     with backlog.enter(waiting_s), pytest.raises(Refusal) as caught:
         backlog.check(asked_s)
     assert caught.value.status == 429
@@ -70,10 +79,18 @@ def test_the_time_to_come_back_is_that_of_the_video_that_has_to_go_first(
 
 def test_the_pace_follows_the_machine_and_long_videos_count_for_more():
     backlog = Backlog(LIMIT_S)
-    assert backlog.pace == 1.0
-    backlog.learn(0.3, 3.0)  # a short first one pays for the warming up
-    backlog.learn(60.0, 60.0)
-    assert backlog.pace == pytest.approx(1.0, abs=0.05)
+    assert backlog.pace * 30 == 1.0
+    backlog.learn(9, 3.0)  # a short first one pays for the warming up
+    backlog.learn(1800, 60.0)
+    assert backlog.pace * 30 == pytest.approx(1.0, abs=0.05)
     for _ in range(30):
-        backlog.learn(10.0, 40.0)
-    assert backlog.pace == pytest.approx(4.0, abs=0.01)
+        backlog.learn(300, 40.0)
+    assert backlog.pace * 30 == pytest.approx(4.0, abs=0.01)
+
+
+@pytest.mark.parametrize(("fps", "told_s"), [(24.0, 48), (30.0, 60), (60.0, 120)])
+def test_a_video_with_more_frames_a_second_takes_longer(fps, told_s):
+    backlog = Backlog(LIMIT_S)
+    backlog.learn(300, 10.0)
+    with backlog.enter(60.0, fps=fps):
+        assert backlog.retry_after_s() == told_s
