@@ -10,23 +10,17 @@ of it and at least a window of training: what is reported was measured on it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from visage.data.clip_builder import ClipRowMaker
-from visage.data.clip_rows import CLIP_ROWS, CLIP_SCHEMA, FPS, cut_row, unpack_clip
-from visage.data.manifest import Manifest, Shard
-from visage.data.records import Record, Split
+from visage.data.clip_rows import FPS
 from visage.data.row_maker import Row
-from visage.data.shards import MANIFEST_NAME, ROWS_PART, shard_bytes
-from visage.errors import AlreadyExistsError, MediaError, SpecError, about
-from visage.faces import ProviderName, open_provider
+from visage.errors import AlreadyExistsError, MediaError, SpecError
+from visage.faces import ProviderName
 from visage.inference.style_card import (
     StyleCard,
     check_style_name,
@@ -35,14 +29,13 @@ from visage.inference.style_card import (
 )
 from visage.inference.style_delta import load_style
 from visage.landmarks import POINTS
-from visage.media.sandbox import MediaSandbox
 from visage.rendering.provenance import file_digest
-from visage.rendering.style_clip import check_speaks, clip_spec_for
 from visage.specs.style_transfer import StyleTransferTrainSpec
 from visage.store.base import join_uri
-from visage.store.commit import MARKER, commit
+from visage.store.commit import MARKER
 from visage.store.open import open_store
 from visage_jobs.presets import find_preset
+from visage_jobs.style_corpus import StyleCorpus, style_corpus
 from visage_jobs.talking_heads import DEFAULT_MODEL, FoundHead, find_talking_head, styles_uri
 from visage_jobs.train import TrainJob, run_train
 from visage_jobs.workspace import Workspace
@@ -51,12 +44,6 @@ __all__ = ["StyleScoresTold", "TransferJob", "Transferred", "plan_transfer", "ru
 
 Watch = Callable[[Mapping[str, Any]], None]
 Note = Callable[[str], None]
-HELD_OUT = 0.25
-READ_S = 60.0
-"""A longer clip is read in rows of at least so much."""
-LEARNT_WINDOWS, COMPARED_WINDOWS = 3.0, 1.5
-"""Least lengths of the rows that are learnt from and compared with, in windows of training; what
-leads into a window is half as long with the small preset."""
 METRICS = ("sld", "slv", "smd")
 IDENTITY = "identity"
 """In a card's metadata: digest of clip, model and settings."""
@@ -100,18 +87,6 @@ class Transferred:
     """What a person should know: nothing was held out, or there was no sound."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """The clip as a corpus of its own."""
-
-    uri: str
-    first: Row
-    """With the pictures of the style."""
-    is_heard: bool
-    is_held_out: bool
-    """Whether scores are of what was not learnt from."""
-
-
 def plan_transfer(job: TransferJob) -> dict[str, object]:
     """What a transfer would do; the clip is not decoded.
 
@@ -141,7 +116,10 @@ def run_transfer(
         SpecError: a name that another style has, or none.
     """
     found, standing = _checked(job)
-    clip = _prepared(job, found)
+    clip = style_corpus(
+        job.workspace, found.head, job.clip, style=job.name, faces=job.faces,
+        window=_preset(job).window,
+    )  # fmt: skip
     spec = _spec(job, found, clip)
     trained_on = clip.uri if clip.is_heard else str(found.head.metadata["data"])
     identity = hashlib.sha256(f"{spec.digest()}:{clip.uri}:{trained_on}".encode()).hexdigest()
@@ -184,7 +162,7 @@ def _checked(job: TransferJob) -> tuple[FoundHead, StyleCard | None]:
     return found, _standing(job, found)
 
 
-def _notes(job: TransferJob, clip: _Prepared) -> tuple[str, ...]:
+def _notes(job: TransferJob, clip: StyleCorpus) -> tuple[str, ...]:
     notes = []
     if not clip.is_held_out:
         notes.append(
@@ -198,40 +176,6 @@ def _notes(job: TransferJob, clip: _Prepared) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _prepared(job: TransferJob, found: FoundHead) -> _Prepared:
-    """The clip read and published: its first part to train on, its end to compare with."""
-    spec = clip_spec_for(found.head, segment_s=READ_S, faces=job.faces, without_sound="silence")
-    provider = open_provider(job.faces)
-    record = Record(
-        key=job.clip.name, path=job.clip.name, kind="video", label=None, split="train",
-        group=job.clip.stem, style=job.name,
-    )  # fmt: skip
-    with MediaSandbox() as sandbox, about(job.clip):
-        maker = ClipRowMaker(spec=spec, provider=provider, sandbox=sandbox)
-        rows = maker.rows(record, job.clip.parent, {})
-    shown = [unpack_clip(row) for row in rows]
-    check_speaks(
-        np.concatenate([one.landmarks for one in shown]),
-        np.concatenate([one.pose for one in shown]),
-        source=job.clip,
-    )
-    train, held_out = _parted(rows, _preset(job).window)
-    cuts = [(row["key"], row["frames"]) for row in (*train, *held_out)]
-    made_of = f"{file_digest(job.clip)}:{spec.digest()}:{provider.name}:{cuts}"
-    uri = job.workspace.data(
-        f"style-{job.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:10]}"
-    )
-    source = {"root": str(job.clip), "layout": "clip"}
-    settings = {**spec.model_dump(mode="json"), "faces": provider.name}
-    _publish(uri, {"train": train, "val": held_out or train}, job.name, settings, source)
-    return _Prepared(
-        uri=uri,
-        first=rows[0],
-        is_heard=any(one.audio.any() for one in shown),
-        is_held_out=bool(held_out),
-    )
-
-
 def _preset(job: TransferJob) -> StyleTransferTrainSpec:
     """The settings before places are known."""
     preset = find_preset(job.preset)
@@ -240,68 +184,7 @@ def _preset(job: TransferJob) -> StyleTransferTrainSpec:
     )
 
 
-def _parted(rows: Sequence[Row], window: int) -> tuple[list[Row], list[Row]]:
-    """Rows to learn from and the end, which is empty if no window would be left to either.
-
-    No row is cut where less than a window would be left of it.
-    """
-    lengths = [int(row["frames"]) for row in rows]
-    split = sum(lengths) - max(window, round(HELD_OUT * sum(lengths)))
-    if split < window:
-        return list(rows), []
-    learnt: list[Row] = []
-    compared: list[Row] = []
-    begin = 0
-    for row, frames in zip(rows, lengths, strict=True):
-        at = min(max(split - begin, 0), frames)
-        at = 0 if at < window else frames if frames - at < window else at
-        learnt += _pieces(row, 0, at, LEARNT_WINDOWS * window)
-        compared += _pieces(row, at, frames, COMPARED_WINDOWS * window)
-        begin += frames
-    return learnt, compared
-
-
-def _pieces(row: Row, start: int, stop: int, least: float) -> list[Row]:
-    """Equal parts of a span of a row, of so many frames at least unless the span is shorter."""
-    if start == stop:
-        return []
-    count = max(1, int((stop - start) / least))
-    bounds = np.linspace(start, stop, count + 1).round().astype(int).tolist()
-    return [cut_row(row, first, last) for first, last in pairwise(bounds)]
-
-
-def _publish(
-    uri: str,
-    parts: Mapping[Split, Sequence[Row]],
-    style: str,
-    settings: Mapping[str, Any],
-    source: Mapping[str, str],
-) -> None:
-    """Rows of each split as a prepared corpus of one shard each."""
-    store = open_store(uri)
-    shards: list[Shard] = []
-    for split, rows in parts.items():
-        body = shard_bytes(pa.Table.from_pylist(list(rows), schema=CLIP_SCHEMA))
-        made = commit(store, f"shards/{split}", {ROWS_PART: body}, metadata={"rows": len(rows)})
-        part = made.parts[ROWS_PART]
-        shards.append(
-            Shard(
-                path=f"shards/{split}/{part.path}",
-                sha256=part.sha256,
-                rows=len(rows),
-                size_bytes=part.size_bytes,
-                split=split,
-            )
-        )
-    manifest = Manifest(
-        kind=CLIP_ROWS, classes=(), shards=tuple(shards), settings=dict(settings),
-        source=dict(source), rejected={},
-        counts={split: {style: len(rows)} for split, rows in parts.items()},
-    )  # fmt: skip
-    store.replace(MANIFEST_NAME, manifest.to_json())
-
-
-def _spec(job: TransferJob, found: FoundHead, clip: _Prepared) -> StyleTransferTrainSpec:
+def _spec(job: TransferJob, found: FoundHead, clip: StyleCorpus) -> StyleTransferTrainSpec:
     head = found.head
     if not clip.is_heard and "data" not in head.metadata:
         raise MediaError(

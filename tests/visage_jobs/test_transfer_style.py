@@ -28,6 +28,7 @@ from visage.specs.prepare import ClipPrepareSpec
 from visage.specs.style_transfer import StyleDeltaSpec
 from visage.store.open import open_store
 from visage_jobs import transfer_style
+from visage_jobs.style_corpus import parted
 from visage_jobs.train import TrainJob, TrainResult
 from visage_jobs.transfer_style import IDENTITY, TransferJob, plan_transfer, run_transfer
 from visage_jobs.workspace import Workspace
@@ -205,7 +206,7 @@ def test_every_frame_is_either_learnt_from_or_compared_with(lengths: tuple[int, 
         {**made_clip(f"clip{at}", frames=frames, size=16), "clip": "c", "start_s": at * 60.0}
         for at, frames in enumerate(lengths)
     ]
-    learnt, compared = transfer_style._parted(rows, window)
+    learnt, compared = parted(rows, window)
     total = sum(int(row["frames"]) for row in [*learnt, *compared])
     assert total == sum(lengths)
     if compared:
